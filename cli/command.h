@@ -1,0 +1,15 @@
+/* cli/command.h: one row a command of the program. A command parses its own arguments, calls the
+ * libraries, prints, and returns an exit code of robustness.md 2.2. */
+#ifndef DEEM_CLI_COMMAND_H
+#define DEEM_CLI_COMMAND_H
+
+/* argv[0] is the command's own name. Returns the exit code of the process. */
+typedef int command_fn(int argc, char **argv);
+
+struct command {
+    const char *name;    /* "ingest", "inspect", ... */
+    const char *summary; /* one line for `deem --help` */
+    command_fn *run;
+};
+
+#endif

@@ -1,0 +1,41 @@
+/* cli/main.c: finds the command and runs it. Everything else is in cmd_*.c. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/command.h"
+
+/* One line a command, in the order of `deem --help`. */
+static const struct command commands[] = {
+    { NULL, NULL, NULL },
+};
+
+static void print_help(FILE *to)
+{
+    fprintf(to, "usage: deem COMMAND [OPTION...]\n\nfrom raw multimodal web dumps to a trained DEEM model\n\n");
+    for (const struct command *c = commands; c->name; c++)
+        fprintf(to, "  %-10s %s\n", c->name, c->summary);
+    fprintf(to, "\n`deem COMMAND --help` explains a command; `deem --version` names every library.\n");
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        print_help(stderr);
+        return 64;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("deem %s\n", DEEM_VERSION);
+        return 0;
+    }
+    for (const struct command *c = commands; c->name; c++)
+        if (strcmp(argv[1], c->name) == 0)
+            return c->run(argc - 1, argv + 1);
+    fprintf(stderr, "error: unknown command %s; `deem --help` lists them\n", argv[1]);
+    return 64;
+}
