@@ -62,7 +62,7 @@ enum status error_code(struct error *err, enum status st, const char *code)
 
 enum status error_prefix(struct error *err, enum status st, const char *fmt, ...)
 {
-    char raw[sizeof err->text], where[sizeof err->text], joined[2 * sizeof err->text];
+    char raw[sizeof err->text], where[sizeof err->text], joined[2 * sizeof err->text + 4];
 
     if (!err || err->cause == CAUSE_NONE)
         return st;
