@@ -12,10 +12,12 @@ static const struct command commands[] = {
 
 static void print_help(FILE *to)
 {
-    fprintf(to, "usage: deem COMMAND [OPTION...]\n\nfrom raw multimodal web dumps to a trained DEEM model\n\n");
+    fprintf(to, "usage: deem COMMAND [OPTION...]\n\nfrom raw multimodal web dumps to a trained "
+                "DEEM model\n\n");
     for (const struct command *c = commands; c->name; c++)
         fprintf(to, "  %-10s %s\n", c->name, c->summary);
-    fprintf(to, "\n`deem COMMAND --help` explains a command; `deem --version` names every library.\n");
+    fprintf(to,
+            "\n`deem COMMAND --help` explains a command; `deem --version` names every library.\n");
 }
 
 int main(int argc, char **argv)
