@@ -8,44 +8,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
-
-enum { NAME_MAX_LENGTH = 48 };
-
-/* Levenshtein distance of two short words. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[NAME_MAX_LENGTH + 1];
-    const size_t n = strnlen(a, NAME_MAX_LENGTH), m = strnlen(b, NAME_MAX_LENGTH);
-
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            const size_t replace = diagonal + (a[i - 1] != b[j - 1]);
-            const size_t drop = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
-            diagonal = row[j];
-            row[j] = replace < drop ? replace : drop;
-        }
-    }
-    return row[m];
-}
-
-const char *options_nearest(const char *word, const char *const *names, size_t count)
-{
-    const char *best = NULL;
-    size_t least = strlen(word) / 2 + 1;
-
-    for (size_t i = 0; i < count; i++) {
-        const size_t d = distance(word, names[i]);
-        if (d < least) {
-            least = d;
-            best = names[i];
-        }
-    }
-    return best;
-}
+#include "core/yaml.h"
 
 static void print_help(const struct option *options, size_t count, const struct command_help *help)
 {
@@ -182,10 +145,10 @@ static enum status unknown(const struct option *options, size_t count, const cha
     const char *near = NULL;
     size_t least = strlen(word) / 2 + 1;
     for (size_t i = 0; i < count; i++) {
-        const char *best = options_nearest(word, &options[i].name, 1);
-        if (best && distance(word, best) < least) {
-            near = best;
-            least = distance(word, best);
+        const size_t d = word_distance(word, options[i].name);
+        if (d < least) {
+            near = options[i].name;
+            least = d;
         }
     }
     if (near)

@@ -49,7 +49,4 @@ enum status options_parse(int argc, char **argv, const struct option *options, s
                           struct error *err);
 void options_clear_list(struct option_list *list);
 
-/* The name of names[0..count) nearest to `word` by edit distance, or NULL where none is near. */
-const char *options_nearest(const char *word, const char *const *names, size_t count);
-
 #endif
