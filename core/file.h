@@ -68,6 +68,11 @@ void file_map_close(struct file_map *m);
 typedef enum status file_walk_fn(void *arg, const char *relative, const struct file_info *info,
                                  struct error *err);
 enum status file_walk(const char *folder, file_walk_fn *fn, void *arg, struct error *err);
+/* The entries of one folder in the order of the file system, without . and ..; links are followed for
+ * `info` (zeros where they dangle). Holds one name at a time. Ends as file_walk does. */
+typedef enum status file_each_fn(void *arg, const char *name, const struct file_info *info,
+                                 bool link, struct error *err);
+enum status file_each(const char *folder, file_each_fn *fn, void *arg, struct error *err);
 /* Names in one folder, sorted by bytes, without . and ..; free each and the array. */
 enum status file_list(const char *folder, char ***names, size_t *count, struct error *err);
 void file_list_free(char ***names, size_t count);
