@@ -38,8 +38,8 @@ static inline int64_t view_count(const struct view *v)
 
 /* The context of a call: one per backend instance, used by one thread at a time. */
 struct kctx {
-    void *stream;      /* cudaStream_t; NULL on the CPU */
-    void *scratch;     /* workspace the kernel may use during the call */
+    void *stream;  /* cudaStream_t; NULL on the CPU */
+    void *scratch; /* workspace the kernel may use during the call */
     size_t scratch_bytes;
     int deterministic; /* CUDA: take the order-independent form */
     void *state;       /* backend's own: library handles, plan caches */
