@@ -51,6 +51,22 @@ static const struct setting *find(const struct setting *table, size_t count, con
     return NULL;
 }
 
+/* "3, 3, 27, 3" or one item of such a list. */
+static bool read_ints(const struct setting *s, const char *text, struct setting_ints *to)
+{
+    while (*text) {
+        char *end = NULL;
+        errno = 0;
+        const int64_t v = strtoll(text, &end, 10);
+        if (errno || end == text || (*end && *end != ',') || to->count == SETTING_INTS_MAX ||
+            (s->low < s->high && ((double)v < s->low || (double)v > s->high)))
+            return false;
+        to->items[to->count++] = v;
+        text = *end ? end + 1 + strspn(end + 1, " ") : end;
+    }
+    return true;
+}
+
 /* Writes the value of `text` to `to` (may be NULL: only a check). False: not of the type or range. */
 static bool read_value(const struct setting *s, const char *text, void *to)
 {
@@ -107,6 +123,14 @@ static bool read_value(const struct setting *s, const char *text, void *to)
             return false;
         break;
     }
+    case SETTING_INTS: {
+        struct setting_ints ints = { .count = 0 };
+        if (!read_ints(s, text, &ints))
+            return false;
+        if (to)
+            memcpy(to, &ints, sizeof ints);
+        return true;
+    }
     }
     if (to)
         memcpy(to, &v, sizeof(uint64_t)); /* the three that reach here are 8 bytes wide */
@@ -151,10 +175,11 @@ static void check_entry(const struct yaml_entry *e, const struct setting *table,
         return;
     }
     describe(want, sizeof want, s);
-    if (e->count != 1 && !s->list)
+    const bool list = s->list || s->type == SETTING_INTS;
+    if (e->count != 1 && !list)
         buffer_printf(faults, err, "; line %d: %s: got a list of %zu, want %s", e->line, e->key,
                       e->count, want);
-    for (size_t i = 0; i < e->count && (s->list || e->count == 1); i++)
+    for (size_t i = 0; i < e->count && (list || e->count == 1); i++)
         if (!read_value(s, e->items[i], NULL))
             buffer_printf(faults, err, "; line %d: %s: got \"%s\", want %s", e->line, e->key,
                           e->items[i], want);
@@ -184,6 +209,19 @@ static const char *value_of(const struct yaml *y, const struct setting *s)
     return e && e->count == 1 ? e->items[0] : s->by_default;
 }
 
+/* The numbers in force of a list setting. */
+static bool ints_of(struct setting_ints *out, const struct yaml *y, const struct setting *s)
+{
+    const struct yaml_entry *e = yaml_find(y, s->key);
+    bool good = true;
+    out->count = 0;
+    if (!e)
+        return read_ints(s, s->by_default, out);
+    for (size_t i = 0; i < e->count && good; i++)
+        good = read_ints(s, e->items[i], out);
+    return good;
+}
+
 enum status settings_fill(void *out, const struct yaml *y, const struct setting *table,
                           size_t count, struct error *err)
 {
@@ -191,7 +229,10 @@ enum status settings_fill(void *out, const struct yaml *y, const struct setting 
         const char *text = value_of(y, &table[i]);
         if (strchr(table[i].key, '*'))
             continue;
-        if (!read_value(&table[i], text, (char *)out + table[i].offset))
+        void *to = (char *)out + table[i].offset;
+        const bool good = table[i].type == SETTING_INTS ? ints_of(to, y, &table[i])
+                                                        : read_value(&table[i], text, to);
+        if (!good)
             return error_set(err, ST_FAIL, CAUSE_ARG, "%s: bad value \"%s\"", table[i].key, text);
     }
     return ST_OK;
@@ -237,6 +278,16 @@ static const char *print_path(struct buffer *out, const char *key, const char *b
     }
     buffer_printf(out, err, "%*s", (int)(2 * depth), "");
     return key;
+}
+
+static void print_ints(struct buffer *out, const struct yaml *y, const struct setting *s,
+                       struct error *err)
+{
+    struct setting_ints ints;
+    ints_of(&ints, y, s);
+    for (int i = 0; i < ints.count; i++)
+        buffer_printf(out, err, "%s%lld", i ? ", " : "[", (long long)ints.items[i]);
+    buffer_append_str(out, ints.count ? "]" : "[]", err);
 }
 
 static void print_entry(struct buffer *out, const struct yaml_entry *e, const char *before,
@@ -285,7 +336,10 @@ enum status settings_print(struct buffer *out, const struct yaml *y, const struc
             continue;
         }
         buffer_printf(out, &inner, "%s: ", print_path(out, s->key, before, &inner));
-        print_scalar(out, value_of(y, s), &inner);
+        if (s->type == SETTING_INTS)
+            print_ints(out, y, s, &inner);
+        else
+            print_scalar(out, value_of(y, s), &inner);
         if (help)
             buffer_printf(out, &inner, " # %s", s->help);
         buffer_append_str(out, "\n", &inner);
@@ -317,8 +371,10 @@ static const char *first_item(const struct yaml_entry *e)
     return !e ? "(absent)" : e->count == 0 ? "[]" : e->items[0];
 }
 
-static bool same_value(const struct setting *s, const char *a, const char *b)
+static bool same_value(const struct setting *s, const struct yaml *ya, const struct yaml *yb)
 {
+    const char *a = value_of(ya, s), *b = value_of(yb, s);
+    struct setting_ints ia, ib;
     union {
         const char *text;
         int64_t whole;
@@ -327,6 +383,9 @@ static bool same_value(const struct setting *s, const char *a, const char *b)
     } va = { .bits = 0 }, vb = { .bits = 0 };
     if (s->type == SETTING_TEXT)
         return strcmp(a, b) == 0;
+    if (s->type == SETTING_INTS)
+        return ints_of(&ia, ya, s) && ints_of(&ib, yb, s) && ia.count == ib.count &&
+               memcmp(ia.items, ib.items, (size_t)ia.count * sizeof ia.items[0]) == 0;
     return read_value(s, a, &va) && read_value(s, b, &vb) && va.bits == vb.bits;
 }
 
@@ -340,8 +399,7 @@ enum status settings_compare(struct buffer *out, size_t *differences, const stru
     *differences = 0;
     for (size_t i = 0; i < count && st == ST_OK; i++) {
         const struct setting *s = &table[i];
-        if (strchr(s->key, '*') || listed(s->key, ignore, ignored) ||
-            same_value(s, value_of(a, s), value_of(b, s)))
+        if (strchr(s->key, '*') || listed(s->key, ignore, ignored) || same_value(s, a, b))
             continue;
         ++*differences;
         st = buffer_printf(out, err, "%s: %s, here %s\n", s->key, value_of(a, s), value_of(b, s));

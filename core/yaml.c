@@ -114,7 +114,7 @@ static enum status take_value(struct walk *w, const yaml_event_t *e)
     if (memchr(text, '\0', size))
         return refuse(w, e, "a NUL byte in a value");
     if (!w->in_list) {
-        if (yaml_find(w->y, w->key))
+        if (yaml_find(w->y, w->key) || has_members(w->y, w->key))
             return refuse(w, e, "this key stands twice");
         entry = entry_of(w->y, w->key, (int)e->start_mark.line + 1);
     }
@@ -133,6 +133,16 @@ static enum status take_scalar(struct walk *w, const yaml_event_t *e)
     return w->want_key ? take_key(w, e) : take_value(w, e);
 }
 
+/* Whether a mapping of that key has members already. */
+static bool has_members(const struct yaml *y, const char *key)
+{
+    const size_t n = strlen(key);
+    for (size_t i = 0; i < y->count; i++)
+        if (strncmp(y->entries[i].key, key, n) == 0 && y->entries[i].key[n] == '.')
+            return true;
+    return false;
+}
+
 static enum status begin_mapping(struct walk *w, const yaml_event_t *e)
 {
     if (e->data.mapping_start.anchor || e->data.mapping_start.tag)
@@ -141,7 +151,7 @@ static enum status begin_mapping(struct walk *w, const yaml_event_t *e)
         return refuse(w, e, "a mapping cannot stand here");
     if (w->depth == YAML_MAX_DEPTH)
         return refuse(w, e, "more than 32 levels");
-    if (w->depth > 0 && yaml_find(w->y, w->key))
+    if (w->depth > 0 && (yaml_find(w->y, w->key) || has_members(w->y, w->key)))
         return refuse(w, e, "this key stands twice");
     w->lengths[w->depth] = w->depth > 0 ? strlen(w->key) : 0;
     w->depth++;
@@ -155,7 +165,7 @@ static enum status begin_list(struct walk *w, const yaml_event_t *e)
         return refuse(w, e, "anchors and tags are refused");
     if (w->in_list || w->want_key || w->depth == 0)
         return refuse(w, e, "a list cannot stand here");
-    if (yaml_find(w->y, w->key))
+    if (yaml_find(w->y, w->key) || has_members(w->y, w->key))
         return refuse(w, e, "this key stands twice");
     w->entry = entry_of(w->y, w->key, (int)e->start_mark.line + 1);
     if (!w->entry)
@@ -191,20 +201,6 @@ static enum status take_event(struct walk *w, const yaml_event_t *e, int *docume
     }
 }
 
-/* The same key as a value and as a mapping ("a: 1" and "a: {b: 2}" in two places) is a duplicate. */
-static enum status check_prefixes(const struct yaml *y, struct error *err)
-{
-    for (size_t i = 0; i < y->count; i++)
-        for (size_t j = 0; j < y->count; j++) {
-            const size_t n = strlen(y->entries[i].key);
-            if (i != j && strncmp(y->entries[i].key, y->entries[j].key, n) == 0 &&
-                y->entries[j].key[n] == '.')
-                return error_set(err, ST_FAIL, CAUSE_ARG, "%s: line %d: %s stands twice", y->source,
-                                 y->entries[j].line, y->entries[i].key);
-        }
-    return ST_OK;
-}
-
 enum status yaml_parse(struct yaml *y, const void *data, size_t size, const char *source,
                        struct error *err)
 {
@@ -236,7 +232,7 @@ enum status yaml_parse(struct yaml *y, const void *data, size_t size, const char
         yaml_event_delete(&event);
     }
     yaml_parser_delete(&parser);
-    return st == ST_OK ? check_prefixes(y, err) : st;
+    return st;
 }
 
 enum status yaml_read(struct yaml *y, const char *path, struct error *err)

@@ -44,13 +44,19 @@ enum setting_type {
     SETTING_BOOL,   /* bool: true or false */
     SETTING_CHOICE, /* int: position in choices */
     SETTING_BYTES,  /* uint64_t: a number with K, M, G, T */
+    SETTING_INTS,   /* struct setting_ints: a list of whole numbers, each in [low, high] */
+};
+enum { SETTING_INTS_MAX = 8 };
+struct setting_ints {
+    int64_t items[SETTING_INTS_MAX];
+    int count;
 };
 /* One setting. `key` may hold `*` for one component: such settings are checked, not stored. */
 struct setting {
     const char *key;
     enum setting_type type;
     size_t offset;          /* of the field in the struct that settings_fill fills */
-    const char *by_default; /* as it would stand in the file */
+    const char *by_default; /* as it would stand in the file; a list without its brackets */
     double low, high;
     const char *const *choices; /* NULL-terminated */
     const char *help;           /* one line, with unit and source */
