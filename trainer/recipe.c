@@ -189,7 +189,6 @@ enum { SETTINGS = sizeof settings / sizeof settings[0] };
 /* Keys that say how a run goes, not what it computes: free to change at resume. */
 static const char *const free_keys[] = {
     "out",
-    "steps",
     "loader.memory",
     "loader.threads",
     "loader.damaged",
