@@ -139,8 +139,12 @@ static bool read_value(const struct setting *s, const char *text, void *to)
 
 static void describe(char *out, size_t cap, const struct setting *s)
 {
-    static const char *const names[] = { "a text",        "a whole number", "a number",
-                                         "true or false", "one of",         "bytes such as 512M" };
+    static const char *const names[] = {
+        [SETTING_TEXT] = "a text",        [SETTING_INT] = "a whole number",
+        [SETTING_REAL] = "a number",      [SETTING_BOOL] = "true or false",
+        [SETTING_CHOICE] = "one of",      [SETTING_BYTES] = "bytes such as 512M",
+        [SETTING_INTS] = "whole numbers",
+    };
     int n = snprintf(out, cap, "%s", names[s->type]);
     for (int i = 0; s->type == SETTING_CHOICE && s->choices[i] && n < (int)cap; i++)
         n += snprintf(out + n, cap - (size_t)n, "%s %s", i ? "," : "", s->choices[i]);

@@ -29,6 +29,16 @@ const struct yaml_entry *yaml_find(const struct yaml *y, const char *key)
     return NULL;
 }
 
+/* Whether a mapping of that key has members already. */
+static bool has_members(const struct yaml *y, const char *key)
+{
+    const size_t n = strlen(key);
+    for (size_t i = 0; i < y->count; i++)
+        if (strncmp(y->entries[i].key, key, n) == 0 && y->entries[i].key[n] == '.')
+            return true;
+    return false;
+}
+
 struct walk {
     struct yaml *y;
     struct error *err;
@@ -131,16 +141,6 @@ static enum status take_scalar(struct walk *w, const yaml_event_t *e)
     if (w->depth == 0)
         return refuse(w, e, "want a mapping of settings");
     return w->want_key ? take_key(w, e) : take_value(w, e);
-}
-
-/* Whether a mapping of that key has members already. */
-static bool has_members(const struct yaml *y, const char *key)
-{
-    const size_t n = strlen(key);
-    for (size_t i = 0; i < y->count; i++)
-        if (strncmp(y->entries[i].key, key, n) == 0 && y->entries[i].key[n] == '.')
-            return true;
-    return false;
 }
 
 static enum status begin_mapping(struct walk *w, const yaml_event_t *e)
