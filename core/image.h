@@ -70,7 +70,7 @@ enum image_jpeg_policy { IMAGE_JPEG_KEEP, IMAGE_JPEG_BASELINE, IMAGE_JPEG_OPTIMI
 struct image_store_options {
     struct image_limits limits;
     enum image_jpeg_policy jpeg; /* default baseline */
-    uint32_t store_side;         /* --max-side: larger pictures are re-encoded (data.md 6.4); 0 off */
+    uint32_t store_side; /* --max-side: larger pictures are re-encoded (data.md 6.4); 0 off */
 };
 void image_store_options_init(struct image_store_options *opt);
 /* On ST_OK *info describes the stored bytes and *stored is filled when they differ from the input
