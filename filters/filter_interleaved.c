@@ -94,19 +94,20 @@ static enum status walk_survivors(struct chain *c, struct error *err)
     return ST_OK;
 }
 
-static int by_sentence(const void *a, const void *b)
+static int by_element(const void *a, const void *b)
 {
     const struct filter_place *x = a, *y = b;
     if (x->sentence != y->sentence)
         return x->sentence < y->sentence ? -1 : 1;
+    if (x->before != y->before)
+        return x->before ? -1 : 1;
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* Steps 7 and 8: order, and D2 for every image. */
+/* Steps 7 and 8: D2 for every image, then the order of elements. */
 static void place_images(struct chain *c)
 {
     struct filter_result *r = c->out;
-    qsort(r->places, r->place_count, sizeof *r->places, by_sentence);
     for (size_t i = 0; i < r->place_count; i++) {
         struct rng_key k;
         struct rng g;
@@ -116,6 +117,7 @@ static void place_images(struct chain *c)
         rng_init(&g, &k);
         r->places[i].before = rng_bernoulli(&g, 0.5);
     }
+    qsort(r->places, r->place_count, sizeof *r->places, by_element);
 }
 
 enum status filter_interleaved(struct filter_result *out, const struct document *d,

@@ -11,8 +11,8 @@
 #include "core/error.h"
 #include "core/image.h"
 #include "filters/filter.h"
-#include "ingest/source.h"
 #include "ingest/piece.h"
+#include "ingest/source.h"
 #include "ingest/tokenizer.h"
 
 enum ingest_kind { INGEST_MMC4, INGEST_PAIRS, INGEST_KINDS };
@@ -35,10 +35,11 @@ struct ingest_options {
     struct piece_options piece;
     enum tokenizer_variant variant;
     enum image_jpeg_policy jpeg;
-    uint32_t store_side;         /* --max-side; 0: off */
-    uint32_t inputs_per_shard;   /* default 32, pairs 1 */
-    uint32_t records_per_unit;   /* a longer JSON file is cut; 65,536 */
-    struct source_limits limits; /* of records and pictures */
+    uint32_t store_side;          /* --max-side; 0: off */
+    uint32_t inputs_per_shard;    /* default 32, pairs 1 */
+    uint32_t records_per_unit;    /* a longer JSON file is cut; 65,536 */
+    struct source_limits limits;  /* of records */
+    struct image_limits pictures; /* of pictures */
 
     /* How it runs. */
     unsigned jobs;        /* 0: all cores */

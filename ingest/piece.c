@@ -66,45 +66,63 @@ static enum status put_slot(struct piece_maker *m, size_t place, struct error *e
     return st == ST_OK ? id_list_push(&m->ids, s->sniffer, m->opt.image_tokens, err) : st;
 }
 
+/* The template takes one space away on each side of a slot (3.2). */
 static enum status close_segment(struct piece_maker *m, bool after_slot, bool before_slot,
                                  struct error *err)
 {
     const char *text = (const char *)m->text.data;
-    const enum status st = m->text.size
-                               ? tokenizer_encode_segment(m->tokenizer, &m->ids, text, m->text.size,
-                                                          after_slot, before_slot, err)
-                               : ST_OK;
+    size_t size = m->text.size;
+    enum status st = ST_OK;
+
+    if (after_slot && size > 0 && text[0] == ' ') {
+        text++;
+        size--;
+    }
+    if (before_slot && size > 0 && text[size - 1] == ' ')
+        size--;
+    if (size > 0)
+        st = tokenizer_encode_segment(m->tokenizer, &m->ids, text, size, after_slot, err);
     m->text.size = 0;
     return st;
 }
 
-/* Appends units [w->unit, end) with their slots; *after tells what the last element was. `place`
- * moves past the slots used. */
+/* The slots of places [first, end) on one side of their sentence. *after: the open segment follows a
+ * slot. */
+static enum status put_slots(struct walk *w, size_t first, size_t end, bool before, bool *after,
+                             struct error *err)
+{
+    enum status st = ST_OK;
+    for (size_t i = first; i < end && st == ST_OK; i++) {
+        if (w->places[i].before != before)
+            continue;
+        st = close_segment(w->m, *after, true, err);
+        if (st == ST_OK)
+            st = put_slot(w->m, i, err);
+        *after = true;
+    }
+    return st;
+}
+
+/* Appends units [w->unit, end) with their slots; `place` moves past the slots used. */
 static enum status put_units(struct walk *w, size_t end, size_t *place, struct error *err)
 {
     struct piece_maker *m = w->m;
-    bool after = false; /* the open segment follows a slot */
+    bool after = false;
     enum status st = ST_OK;
 
     m->text.size = 0;
     for (size_t u = w->unit; u < end && st == ST_OK; u++) {
+        const size_t first = *place;
+        while (*place < w->place_count && w->places[*place].sentence == u)
+            ++*place;
         if (u > w->unit)
             st = buffer_append(&m->text, " ", 1, err);
-        bool text = false; /* the sentence itself was put */
-        while (st == ST_OK) {
-            const bool slot = *place < w->place_count && w->places[*place].sentence == u;
-            if (!text && !(slot && w->places[*place].before)) {
-                st = buffer_append(&m->text, w->sentences[u].data, w->sentences[u].size, err);
-                text = true;
-                continue;
-            }
-            if (!slot)
-                break;
-            st = close_segment(m, after, true, err);
-            if (st == ST_OK)
-                st = put_slot(m, (*place)++, err);
-            after = true;
-        }
+        if (st == ST_OK)
+            st = put_slots(w, first, *place, true, &after, err);
+        if (st == ST_OK)
+            st = buffer_append(&m->text, w->sentences[u].data, w->sentences[u].size, err);
+        if (st == ST_OK)
+            st = put_slots(w, first, *place, false, &after, err);
     }
     return st == ST_OK ? close_segment(m, after, false, err) : st;
 }
@@ -248,7 +266,7 @@ enum status piece_pair(struct piece_maker *m, const struct text *caption, bool b
     const size_t start = m->ids.size;
     if (st == ST_OK)
         st = tokenizer_encode_segment(m->tokenizer, &m->ids, caption->data, caption->size, before,
-                                      !before, err);
+                                      err);
     if (m->ids.size - start > room)
         m->ids.size = start + room;
     if (st == ST_OK && !before)

@@ -135,3 +135,8 @@ enum status spm_decode(const struct spm *s, const int *ids, size_t n, spm_text_f
         return caught("tokenizer: decode", err);
     }
 }
+
+const char *spm_version(void)
+{
+    return SPM_VERSION;
+}

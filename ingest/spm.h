@@ -38,6 +38,9 @@ typedef enum status spm_text_fn(void *arg, const char *text, size_t size, struct
 enum status spm_decode(const struct spm *s, const int *ids, size_t n, spm_text_fn *put, void *arg,
                        struct error *err);
 
+/* Of the library, as far as it tells: its package's version at build time. */
+const char *spm_version(void);
+
 /* Reads the serialised model (protocol buffers, sentencepiece_model.proto) with bounds and refuses
  * what the library would trust: sizes, NaN scores, a normaliser table that points outside itself.
  * ST_FAIL: CAUSE_FORMAT, CAUSE_LIMIT. */

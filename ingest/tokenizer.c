@@ -254,23 +254,14 @@ enum status tokenizer_encode_plain(const struct tokenizer *t, struct id_list *ou
 
 enum status tokenizer_encode_segment(const struct tokenizer *t, struct id_list *out,
                                      const char *text, size_t size, bool after_slot,
-                                     bool before_slot, struct error *err)
+                                     struct error *err)
 {
     struct sink k = { t, out, true, t->variant == TOKENIZER_B && after_slot };
     const bool bare = t->variant == TOKENIZER_C && after_slot;
     size_t offset = 0;
 
-    if (t->variant != TOKENIZER_C) {
+    if (t->variant != TOKENIZER_C)
         unicode_strip(text, &offset, &size);
-    } else {
-        /* the template takes one space away where a segment touches a slot */
-        if (after_slot && size > 0 && text[0] == ' ') {
-            offset++;
-            size--;
-        }
-        if (before_slot && size > 0 && text[offset + size - 1] == ' ')
-            size--;
-    }
     if (size == 0)
         return ST_OK;
     return spm_encode(bare ? t->no_prefix : t->model, text + offset, size, sink_put, &k, err);

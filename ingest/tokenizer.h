@@ -63,12 +63,11 @@ enum tokenizer_variant tokenizer_variant_of(const struct tokenizer *t);
 /* The bare model: no bos, no stripping, pad ids left as they come. Appends. */
 enum status tokenizer_encode_plain(const struct tokenizer *t, struct id_list *out, const char *text,
                                    size_t size, struct error *err);
-/* One segment of a document: `after_slot` and `before_slot` say what it touches (else bos, eos or
- * the cut of a piece). Applies stripping, variant and the pad rule. Appends; an empty segment
- * appends nothing. */
+/* One segment of a document; `after_slot`: it follows a slot (else bos). Applies stripping, variant
+ * and the pad rule. Appends; an empty segment appends nothing. */
 enum status tokenizer_encode_segment(const struct tokenizer *t, struct id_list *out,
                                      const char *text, size_t size, bool after_slot,
-                                     bool before_slot, struct error *err);
+                                     struct error *err);
 /* For people: pieces as text, specials by name, a run of sniffers as one "<image>". Appends UTF-8
  * (bytes that are none come as U+FFFD). */
 enum status tokenizer_decode(const struct tokenizer *t, struct buffer *out, const uint16_t *ids,

@@ -20,7 +20,7 @@ static enum status compare_piece(void *arg, const struct piece *p, struct error 
     if (!k->next)
         fail_msg("line %u: more pieces than expected", k->line);
     assert_int_equal(p->number, k->pieces);
-    assert_int_equal(p->cont, jsonl_get(k->next, "cont")->boolean);
+    assert_int_equal(p->cont, jsonl_int(k->next, "cont") != 0);
     const struct json_value *ids = jsonl_get(k->next, "ids"),
                             *images = jsonl_get(k->next, "images");
     if (ids->count != p->count || images->count != p->image_count)
