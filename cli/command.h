@@ -12,4 +12,7 @@ struct command {
     command_fn *run;
 };
 
+/* The commands, one cmd_*.c each. */
+command_fn cmd_plot;
+
 #endif
