@@ -14,6 +14,7 @@ static const char *const geometries[] = { "crop", "squash", NULL };
 static const char *const groupings[] = { "paper", "released", NULL };
 static const char *const nip_norms[] = { "all", "valid", NULL };
 static const char *const csr_ts[] = { "remap", "uniform", NULL };
+static const char *const trains[] = { "by-stage", "yes", "no", NULL };
 static const char *const policies[] = { "stop", "skip", NULL };
 
 #define AT(field) offsetof(struct recipe, field)
@@ -81,12 +82,12 @@ static const struct setting settings[] = {
     TEXT("init.convnext", init_convnext, "", "folder or file of open_clip ConvNeXt weights"),
     TEXT("init.diffusion", init_diffusion, "",
          "folder of Stable Diffusion 2.1-base (diffusers layout)"),
-    FLAG("train.freeze_trunk", freeze_trunk, "false",
-         "freeze ConvNeXt where the stage trains it [Table 11]"),
-    FLAG("train.freeze_llm", freeze_llm, "false",
-         "freeze the language model where the stage trains it"),
-    FLAG("train.freeze_unet", freeze_unet, "true", "false trains the UNet as well [Table 11]"),
-    FLAG("train.head", train_head, "false", "train the text head as well (model.md 5 #11)"),
+    PICK("train.trunk", train_trunk, "by-stage", trains, "ConvNeXt [Table 11]"),
+    PICK("train.llm", train_llm, "by-stage", trains,
+         "language model: layers, embeddings, final norm"),
+    PICK("train.unet", train_unet, "by-stage", trains, "diffusion UNet [Table 11]"),
+    PICK("train.head", train_head, "by-stage", trains,
+         "text head; no stage trains it (model.md 5 #11)"),
     REAL("loss.txt", loss_txt, "1", 0, 1e6, "weight of L_NTP [P]"),
     REAL("loss.img", loss_img, "5", 0, 1e6, "weight of L_NIP; 0: not evaluated [P, Table 10]"),
     REAL("loss.sniffer", loss_sniffer, "5", 0, 1e6,

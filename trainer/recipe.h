@@ -18,6 +18,7 @@ enum recipe_groups { GROUPS_PAPER, GROUPS_RELEASED };
 enum recipe_nip_norm { NIP_ALL, NIP_VALID };
 enum recipe_csr_t { CSR_REMAP, CSR_UNIFORM };
 enum recipe_nonfinite { NONFINITE_STOP, NONFINITE_SKIP };
+enum recipe_trains { TRAINS_BY_STAGE, TRAINS_YES, TRAINS_NO };
 enum recipe_damaged { DAMAGED_STOP, DAMAGED_SKIP };
 
 /* One source of training sequences. */
@@ -70,7 +71,7 @@ struct recipe {
     int geometry;
     bool flip, fast_decode;
     const char *init_checkpoint, *init_llm, *init_convnext, *init_diffusion; /* "" = none */
-    bool freeze_trunk, freeze_llm, freeze_unet, train_head; /* on top of the stage */
+    int train_trunk, train_llm, train_unet, train_head; /* enum recipe_trains */
     double loss_txt, loss_img, loss_sniffer;
     int nip_norm, csr_t;
     bool nip_double_normalise, mmfs_scale_actual;

@@ -39,6 +39,19 @@ static void the_stages_carry_table_12(void **state)
     recipe_close(&r);
 }
 
+static void the_tiny_recipes_are_whole(void **state)
+{
+    (void)state;
+    for (int stage = 1; stage <= 3; stage++) {
+        char name[32];
+        snprintf(name, sizeof name, "tiny-stage%d", stage);
+        struct recipe *r = open_shipped(name, NULL, 0);
+        assert_int_equal(r->stage, stage - 1);
+        assert_true(recipe_micro_batches(r) >= 4);
+        recipe_close(&r);
+    }
+}
+
 static void an_effective_recipe_reads_back_without_difference(void **state)
 {
     const char *const set[] = { "out=/tmp/x y", "data.mmc4.datasets=[a, b]" };
@@ -101,6 +114,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_stages_carry_table_12),
+        cmocka_unit_test(the_tiny_recipes_are_whole),
         cmocka_unit_test(an_effective_recipe_reads_back_without_difference),
         cmocka_unit_test(contradictions_are_reported_together),
     };
