@@ -19,7 +19,7 @@ static int end_of_repeats(const struct program *p, int first, int node)
     return last;
 }
 
-static void touch(struct plan *plan, const struct program *p, int tensor, int node)
+static void touch(struct memory_plan *plan, const struct program *p, int tensor, int node)
 {
     const int item = plan->item_of[program_root(p, tensor)];
     if (item < 0)
@@ -30,7 +30,7 @@ static void touch(struct plan *plan, const struct program *p, int tensor, int no
     it->last = node > it->last ? node : it->last;
 }
 
-static void find_lives(struct plan *plan, const struct program *p)
+static void find_lives(struct memory_plan *plan, const struct program *p)
 {
     for (int i = 0; i < p->n_nodes; i++) {
         for (int k = 0; k < p->nodes[i].n_out; k++)
@@ -55,7 +55,7 @@ static void find_lives(struct plan *plan, const struct program *p)
         plan->item_of[plan->items[i].tensor] = i;
 }
 
-static enum status list_items(struct plan *plan, const struct program *p, enum dtype storage,
+static enum status list_items(struct memory_plan *plan, const struct program *p, enum dtype storage,
                               struct error *err)
 {
     plan->item_of = mem_calloc((size_t)p->n_tensors, sizeof *plan->item_of);
@@ -80,7 +80,7 @@ static enum status list_items(struct plan *plan, const struct program *p, enum d
     return ST_OK;
 }
 
-static enum status find_peak(struct plan *plan, int n_nodes, struct error *err)
+static enum status find_peak(struct memory_plan *plan, int n_nodes, struct error *err)
 {
     int64_t *delta = mem_calloc((size_t)n_nodes + 1, sizeof *delta);
     if (!delta)
@@ -142,7 +142,7 @@ static void insert_by_offset(struct plan_item **placed, int n, struct plan_item 
     placed[i] = it;
 }
 
-static enum status place(struct plan *plan, struct error *err)
+static enum status place(struct memory_plan *plan, struct error *err)
 {
     const size_t n = plan->n_items ? (size_t)plan->n_items : 1;
     struct plan_item **order = mem_calloc(2 * n, sizeof(struct plan_item *));
@@ -162,10 +162,10 @@ static enum status place(struct plan *plan, struct error *err)
     return ST_OK;
 }
 
-enum status plan_open(struct plan **out, const struct program *p, enum dtype storage,
-                      struct error *err)
+enum status planner_open(struct memory_plan **out, const struct program *p, enum dtype storage,
+                         struct error *err)
 {
-    struct plan *plan = mem_calloc(1, sizeof *plan);
+    struct memory_plan *plan = mem_calloc(1, sizeof *plan);
     *out = NULL;
     if (!plan)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: plan");
@@ -177,11 +177,11 @@ enum status plan_open(struct plan **out, const struct program *p, enum dtype sto
     *out = plan;
     return ST_OK;
 fail:
-    plan_close(&plan);
+    planner_close(&plan);
     return ST_FAIL;
 }
 
-void plan_close(struct plan **plan)
+void planner_close(struct memory_plan **plan)
 {
     if (!*plan)
         return;
@@ -191,7 +191,8 @@ void plan_close(struct plan **plan)
     *plan = NULL;
 }
 
-enum status plan_check(const struct plan *plan, const struct program *p, struct error *err)
+enum status planner_check(const struct memory_plan *plan, const struct program *p,
+                          struct error *err)
 {
     for (int i = 0; i < plan->n_items; i++)
         for (int k = 0; k < i; k++) {

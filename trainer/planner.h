@@ -15,7 +15,7 @@ struct plan_item {
     int64_t bytes, offset;
 };
 
-struct plan {
+struct memory_plan {
     struct plan_item *items; /* in order of the tensor's id */
     int n_items;
     int *item_of;        /* by tensor: its item, -1 where it owns no arena memory */
@@ -25,12 +25,13 @@ struct plan {
 };
 
 /* Bytes of an element: 4 for exact and index, `storage` for the rest. */
-enum status plan_open(struct plan **out, const struct program *p, enum dtype storage,
-                      struct error *err);
-void plan_close(struct plan **plan);
+enum status planner_open(struct memory_plan **out, const struct program *p, enum dtype storage,
+                         struct error *err);
+void planner_close(struct memory_plan **plan);
 /* Brute force over all pairs: ST_FAIL, CAUSE_INTERNAL, names the first two live tensors that share
  * a byte. For tests. */
-enum status plan_check(const struct plan *plan, const struct program *p, struct error *err);
+enum status planner_check(const struct memory_plan *plan, const struct program *p,
+                          struct error *err);
 
 static inline size_t role_bytes(enum role role, enum dtype storage)
 {

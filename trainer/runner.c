@@ -10,7 +10,7 @@ enum { RUNNER_ALIGN = 256, OPERANDS_MAX = 24 };
 
 struct runner {
     const struct program *p;
-    struct plan *plan;
+    struct memory_plan *plan;
     enum backend backend;
     struct kctx k;
     uint8_t *arena, *batch;
@@ -118,7 +118,8 @@ enum status runner_open(struct runner **out, const struct program *p, enum backe
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: runner");
     r->p = p;
     r->backend = backend;
-    if (plan_open(&r->plan, p, DT_F32, err) != ST_OK || check_kernels(p, backend, err) != ST_OK ||
+    if (planner_open(&r->plan, p, DT_F32, err) != ST_OK ||
+        check_kernels(p, backend, err) != ST_OK ||
         allocate(&arena, r->plan->arena_bytes, "arena", err) != ST_OK)
         goto fail;
     r->arena = arena;
@@ -136,7 +137,7 @@ void runner_close(struct runner **rp)
     struct runner *r = *rp;
     if (!r)
         return;
-    plan_close(&r->plan);
+    planner_close(&r->plan);
     mem_free(r->arena);
     mem_free(r->batch);
     mem_free(r->views);
@@ -175,7 +176,7 @@ void *runner_data(struct runner *r, int t)
     return r->views[t].data;
 }
 
-const struct plan *runner_plan(const struct runner *r)
+const struct memory_plan *runner_plan(const struct runner *r)
 {
     return r->plan;
 }

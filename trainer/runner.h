@@ -25,6 +25,6 @@ enum status runner_run_span(struct runner *r, int span, struct error *err);
 /* Memory of tensor t: batch tensors any time, kept ones after the run. NULL for TENSOR_NONE and for
  * tensors without memory. */
 void *runner_data(struct runner *r, int t);
-const struct plan *runner_plan(const struct runner *r);
+const struct memory_plan *runner_plan(const struct runner *r);
 
 #endif
