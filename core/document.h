@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/mem.h"
 #include "core/rng.h"
 
@@ -48,12 +49,12 @@ struct document_image {
 struct document {
     struct arena *arena;
     enum document_kind kind;
-    struct text file; /* FILE or TAR of 2.3.1 */
-    uint64_t line;    /* from 0; documents only */
-    struct text key;  /* KEY; pairs only (data NULL otherwise) */
-    uint64_t offset;  /* of the raw record in its decompressed stream */
-    uint64_t length;  /* bytes of the raw record */
-    uint64_t hash;    /* XXH3-64 of the raw record, for quarantine rows */
+    struct text file;    /* FILE or TAR of 2.3.1 */
+    uint64_t line;       /* from 0; documents only */
+    struct text key;     /* KEY; pairs only (data NULL otherwise) */
+    uint64_t offset;     /* of the raw record in its decompressed stream */
+    uint64_t length;     /* bytes of the raw record */
+    struct hash128 hash; /* XXH3-128 of the raw record, for quarantine rows */
     struct text url;
     const struct text *sentences; /* text_list, or the caption (see `caption`) */
     size_t sentence_count;

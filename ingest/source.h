@@ -9,6 +9,7 @@
 
 #include "core/document.h"
 #include "core/error.h"
+#include "core/hash.h"
 
 /* robustness.md 2.2; each has a test just below and one just above. */
 struct source_limits {
