@@ -28,12 +28,12 @@ enum json_event {
 };
 
 struct json_options {
-    unsigned max_depth;    /* default 64, outermost value = 1 */
-    size_t max_string;     /* bytes of one string or number; default 16 MiB */
-    size_t max_members;    /* of one object; default 1,000,000 */
-    bool bom_allowed;      /* a BOM at the very start is skipped; default false */
-    uint64_t base_offset;  /* added to offsets in messages */
-    bool several_values;   /* JSON_END after each value, then continue with the next; default false */
+    unsigned max_depth;   /* default 64, outermost value = 1 */
+    size_t max_string;    /* bytes of one string or number; default 16 MiB */
+    size_t max_members;   /* of one object; default 1,000,000 */
+    bool bom_allowed;     /* a BOM at the very start is skipped; default false */
+    uint64_t base_offset; /* added to offsets in messages */
+    bool several_values;  /* JSON_END after each value, then the next; default false */
 };
 void json_options_init(struct json_options *opt);
 
@@ -48,9 +48,11 @@ enum status json_open(struct json **out, const void *data, size_t size,
 /* Over a stream. */
 enum status json_open_stream(struct json **out, json_read_fn *read, void *arg,
                              const struct json_options *opt, struct error *err);
+/* Starts over with other bytes and the same options and memory; for parsers over memory. */
+void json_restart(struct json *j, const void *data, size_t size, uint64_t base_offset);
 void json_close(struct json **j);
 
-/* Next event. ST_FAIL: CAUSE_FORMAT (code "json-syntax", text names the byte), CAUSE_LIMIT
+/* Next event. ST_END: with several_values, no value follows. ST_FAIL: CAUSE_FORMAT (code "json-syntax", text names the byte), CAUSE_LIMIT
  * (depth, string, members), CAUSE_IO of the reader, CAUSE_NOMEM. */
 enum status json_next(struct json *j, enum json_event *event, struct error *err);
 /* Of the current JSON_STRING or JSON_KEY: UTF-8, NUL-terminated, may hold NULs; valid until the
@@ -71,7 +73,14 @@ unsigned json_depth(const struct json *j);    /* open containers */
 
 /* A whole value as a tree in an arena (for small documents: manifests, headers, records). Duplicate
  * keys are resolved, the last one wins. Children keep their order. */
-enum json_type { JSON_T_NULL, JSON_T_BOOL, JSON_T_NUMBER, JSON_T_STRING, JSON_T_ARRAY, JSON_T_OBJECT };
+enum json_type {
+    JSON_T_NULL,
+    JSON_T_BOOL,
+    JSON_T_NUMBER,
+    JSON_T_STRING,
+    JSON_T_ARRAY,
+    JSON_T_OBJECT
+};
 struct json_value {
     enum json_type type;
     bool boolean;
@@ -85,7 +94,8 @@ struct json_value {
     size_t count;             /* children */
     uint64_t offset;          /* byte in the input */
 };
-/* Reads the value that begins at the next event. max_depth etc. as in the parser's options. */
+/* Reads the value that begins at the next event. max_depth etc. as in the parser's options. ST_END:
+ * the next event closed the container, or the input. */
 enum status json_read_tree(struct json *j, struct arena *arena, struct json_value **out,
                            struct error *err);
 /* The whole of data[0..size). */
