@@ -17,7 +17,7 @@ enum status pool_submit(struct pool *p, pool_run_fn *run, void *arg, struct erro
 /* Takes one waiting job and runs it in the calling thread; false where none waits. Lets a consumer
  * help instead of sleeping. */
 bool pool_help(struct pool *p);
-/* Waits until every accepted job has run. Returns the first failure. */
+/* Waits until every accepted job has run. ST_FAIL: the first failure. ST_STOP: pool_cancel was called. */
 enum status pool_wait(struct pool *p, struct error *err);
 void pool_cancel(struct pool *p);
 /* Waits, joins, and reports the first failure like pool_wait. */
