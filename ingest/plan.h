@@ -1,6 +1,6 @@
 /* ingest/plan.h: what is decided before work starts, and what units must know of each other: inputs,
- * work units, exact duplicates, the zstd dictionary (design.md 5). Kept in DATASET/work/plan.json, so
- * that every run of the same command works by the same plan. Read-only once made. */
+ * work units, exact duplicates, the zstd dictionary (design.md 5). Kept in DATASET/work, so that every
+ * run of the same command works by the same plan. Read-only once made. */
 #ifndef DEEM_INGEST_PLAN_H
 #define DEEM_INGEST_PLAN_H
 
@@ -10,14 +10,13 @@
 
 #include "core/error.h"
 #include "core/mem.h"
-#include "ingest/ingest.h"
+#include "filters/filter.h"
 #include "ingest/inputs.h"
-#include "ingest/tokenizer.h"
 
 /* A run of whole inputs, or a run of records of one. */
 struct plan_unit {
     uint32_t first, count; /* inputs */
-    uint64_t skip, take;   /* records of the one input; take 0: all */
+    uint64_t skip, take;   /* records of the one input; take 0: all from `skip` on */
 };
 
 /* A record by its running number in its input, damaged ones counted, blank lines not. */
@@ -33,30 +32,28 @@ struct plan {
     struct plan_record *duplicates; /* F10: all but the first; sorted */
     size_t duplicate_count;
     struct buffer dictionary; /* zstd; size 0: none */
-    char *settings;           /* JSON object: options, tokenizer, versions; see settings.h */
-    uint64_t records;         /* seen while planning; 0 where nothing was read (pairs) */
+    uint64_t records;         /* seen while planning; 0 where nothing was read */
 };
-
-/* Walks the text of the inputs, once, on `jobs` threads. */
-enum status plan_make(struct plan *p, const struct ingest_options *opt, const struct tokenizer *t,
-                      struct error *err);
-/* Written by rename. */
-enum status plan_save(const struct plan *p, const char *work, struct error *err);
-/* ST_END: there is none. `p` holds the inputs and settings of today's command; a saved plan of
- * others is CAUSE_ARG with the difference. */
-enum status plan_load(struct plan *p, const char *work, struct error *err);
 void plan_clear(struct plan *p);
 
-bool plan_is_duplicate(const struct plan *p, uint32_t input, uint64_t record);
-
-/* Cuts the inputs into units; `records` per input, NULL: none is cut. */
+/* Cuts p->inputs into units. `records` of each input; NULL: none is cut. */
 enum status plan_cut(struct plan *p, const uint64_t *records, uint32_t inputs_per_shard,
                      uint64_t records_per_unit, struct error *err);
-/* Marks all but the first of equal identities (FILTER_IDENTITY_BYTES each). Reorders `seen`. */
+
 struct plan_identity {
-    uint8_t id[16];
+    uint8_t id[FILTER_IDENTITY_BYTES];
     struct plan_record at;
 };
+/* Marks all but the first of equal identities. Reorders `seen`. */
 enum status plan_mark(struct plan *p, struct plan_identity *seen, size_t n, struct error *err);
+bool plan_is_duplicate(const struct plan *p, uint32_t input, uint64_t record);
+
+/* Everything but the inputs, under the signature of the settings; the plan is written last. */
+enum status plan_save(const struct plan *p, const char *work, const struct buffer *signature,
+                      struct error *err);
+/* ST_END: there is none. p->inputs are today's. ST_FAIL: CAUSE_ARG (made for another signature: the
+ * text names the difference), CAUSE_FORMAT, CAUSE_CHECKSUM, CAUSE_IO. */
+enum status plan_load(struct plan *p, const char *work, const struct buffer *signature,
+                      struct error *err);
 
 #endif

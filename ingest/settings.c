@@ -23,20 +23,6 @@ const char *ingest_kind_name(enum ingest_kind k)
     return k == INGEST_MMC4 ? "mmc4" : "pairs";
 }
 
-static void write_hash_of_file(struct json_writer *w, const char *key, const char *path,
-                               struct error *err)
-{
-    uint8_t digest[32];
-    char hex[65];
-    json_key(w, key);
-    if (hash_sha256_file(digest, path, err) != ST_OK) {
-        json_null(w);
-        return;
-    }
-    hash_hex(hex, digest, sizeof digest);
-    json_string(w, hex);
-}
-
 static void put_uint(struct json_writer *w, const char *key, uint64_t v)
 {
     json_key(w, key);
@@ -53,6 +39,20 @@ static void put_text(struct json_writer *w, const char *key, const char *v)
 {
     json_key(w, key);
     json_string(w, v);
+}
+
+static void write_hash_of_file(struct json_writer *w, const char *key, const char *path,
+                               struct error *err)
+{
+    uint8_t digest[32];
+    char hex[65];
+    json_key(w, key);
+    if (hash_sha256_file(digest, path, err) != ST_OK) {
+        json_null(w);
+        return;
+    }
+    hash_hex(hex, digest, sizeof digest);
+    json_string(w, hex);
 }
 
 static void write_limits(struct json_writer *w, const struct ingest_options *opt)
@@ -77,34 +77,6 @@ static void write_limits(struct json_writer *w, const struct ingest_options *opt
     json_end_object(w);
 }
 
-static void write_options(struct json_writer *w, const struct ingest_options *opt,
-                          struct error *err)
-{
-    json_key(w, "options");
-    json_begin_object(w);
-    put_uint(w, "seed", opt->filter.seed);
-    if (opt->kind == INGEST_MMC4) {
-        put_real(w, "min-similarity", opt->filter.min_similarity);
-        put_uint(w, "max-images", opt->filter.max_images);
-        put_real(w, "keep-single", opt->filter.keep_single);
-    } else {
-        put_uint(w, "min-caption", opt->filter.min_caption);
-        put_uint(w, "captions", opt->caption_count);
-    }
-    put_uint(w, "seq-len", opt->piece.seq_len);
-    put_uint(w, "image-tokens", opt->piece.image_tokens);
-    put_uint(w, "images-per-seq", opt->piece.max_images);
-    put_text(w, "variant", variant_names[opt->variant]);
-    put_text(w, "jpeg", jpeg_names[opt->jpeg]);
-    put_uint(w, "max-side", opt->store_side);
-    put_uint(w, "inputs-per-shard", opt->inputs_per_shard);
-    put_uint(w, "records-per-unit", opt->records_per_unit);
-    if (opt->exclude)
-        write_hash_of_file(w, "exclude", opt->exclude, err);
-    write_limits(w, opt);
-    json_end_object(w);
-}
-
 static void write_captions(struct json_writer *w, const struct ingest_options *opt,
                            struct error *err)
 {
@@ -122,11 +94,38 @@ static void write_captions(struct json_writer *w, const struct ingest_options *o
     json_end_array(w);
 }
 
+static void write_options(struct json_writer *w, const struct ingest_options *opt,
+                          struct error *err)
+{
+    json_key(w, "options");
+    json_begin_object(w);
+    put_uint(w, "seed", opt->filter.seed);
+    if (opt->kind == INGEST_MMC4) {
+        put_real(w, "min-similarity", opt->filter.min_similarity);
+        put_uint(w, "max-images", opt->filter.max_images);
+        put_real(w, "keep-single", opt->filter.keep_single);
+    } else {
+        put_uint(w, "min-caption", opt->filter.min_caption);
+        write_captions(w, opt, err);
+    }
+    put_uint(w, "seq-len", opt->piece.seq_len);
+    put_uint(w, "image-tokens", opt->piece.image_tokens);
+    put_uint(w, "images-per-seq", opt->piece.max_images);
+    put_text(w, "variant", variant_names[opt->variant]);
+    put_text(w, "jpeg", jpeg_names[opt->jpeg]);
+    put_uint(w, "max-side", opt->store_side);
+    put_uint(w, "inputs-per-shard", opt->inputs_per_shard);
+    put_uint(w, "records-per-unit", opt->records_per_unit);
+    if (opt->exclude)
+        write_hash_of_file(w, "exclude", opt->exclude, err);
+    write_limits(w, opt);
+    json_end_object(w);
+}
+
 /* Of everything that can change a byte of the dataset. */
 static void write_versions(struct json_writer *w)
 {
     char text[64];
-    json_key(w, "versions");
     json_begin_object(w);
     put_text(w, "deem", DEEM_VERSION);
     put_text(w, "zstd", ZSTD_versionString());
@@ -139,48 +138,115 @@ static void write_versions(struct json_writer *w)
     json_end_object(w);
 }
 
-enum status settings_write(struct buffer *out, const struct ingest_options *opt,
-                           const struct tokenizer *t, struct error *err)
+/* What stands in both a command and a manifest. */
+struct signature {
+    const char *kind, *options, *versions;
+    const uint8_t *tokenizer; /* SHA-256 */
+};
+
+static void begin_signature(struct json_writer *w, const struct signature *s)
+{
+    char hex[65];
+    hash_hex(hex, s->tokenizer, 32);
+    json_begin_object(w);
+    put_text(w, "kind", s->kind);
+    json_key(w, "options");
+    json_raw(w, s->options, strlen(s->options));
+    put_text(w, "tokenizer", hex);
+    json_key(w, "versions");
+    json_raw(w, s->versions, strlen(s->versions));
+    json_key(w, "inputs");
+    json_begin_object(w);
+}
+
+static enum status end_signature(struct json_writer *w, struct error *err)
+{
+    json_end_object(w);
+    json_end_object(w);
+    return json_writer_finish(w, err);
+}
+
+static enum status finish_part(struct json_writer *w, struct buffer *out, const struct error *local,
+                               struct error *err)
+{
+    if (local && local->cause != CAUSE_NONE) {
+        if (err)
+            *err = *local;
+        return ST_FAIL;
+    }
+    const enum status st = json_writer_finish(w, err);
+    return st == ST_OK ? buffer_append(out, "", 1, err) : st;
+}
+
+enum status settings_make(struct settings *s, const struct ingest_options *opt,
+                          const struct tokenizer *t, const struct inputs *in, struct error *err)
 {
     struct json_writer w;
     struct error local = { 0 };
-    char hex[65];
 
-    hash_hex(hex, tokenizer_sha256(t), 32);
-    json_writer_init(&w, out);
-    json_begin_object(&w);
-    put_text(&w, "kind", ingest_kind_name(opt->kind));
+    *s = (struct settings){ 0 };
+    json_writer_init(&w, &s->options);
     write_options(&w, opt, &local);
-    if (opt->caption_count > 0)
-        write_captions(&w, opt, &local);
-    json_key(&w, "tokenizer");
-    json_begin_object(&w);
-    put_text(&w, "sha256", hex);
-    put_uint(&w, "pieces", tokenizer_special(t)->pieces);
-    json_end_object(&w);
+    enum status st = finish_part(&w, &s->options, &local, err);
+    if (st != ST_OK)
+        return st;
+    json_writer_init(&w, &s->versions);
     write_versions(&w);
-    json_end_object(&w);
-    if (local.cause != CAUSE_NONE) {
-        if (err)
-            *err = local;
-        return ST_FAIL;
-    }
-    return json_writer_finish(&w, err);
+    st = finish_part(&w, &s->versions, NULL, err);
+    if (st != ST_OK)
+        return st;
+    const struct signature g = { ingest_kind_name(opt->kind), (const char *)s->options.data,
+                                 (const char *)s->versions.data, tokenizer_sha256(t) };
+    json_writer_init(&w, &s->signature);
+    begin_signature(&w, &g);
+    for (size_t i = 0; i < in->count; i++)
+        put_uint(&w, in->list[i].file, in->list[i].size);
+    st = end_signature(&w, err);
+    if (st == ST_OK)
+        hash_sha256(s->identity, s->signature.data, s->signature.size);
+    return st;
+}
+
+void settings_clear(struct settings *s)
+{
+    buffer_clear(&s->options);
+    buffer_clear(&s->versions);
+    buffer_clear(&s->signature);
+}
+
+enum status settings_of_dataset(struct buffer *out, const struct shard_facts *facts,
+                                const struct unit_input *inputs, size_t count, struct error *err)
+{
+    struct json_writer w;
+    const struct signature g = { facts->kind, facts->options, facts->versions,
+                                 facts->tokenizer_sha256 };
+    json_writer_init(&w, out);
+    begin_signature(&w, &g);
+    for (size_t i = 0; i < count; i++)
+        put_uint(&w, inputs[i].file, inputs[i].bytes);
+    return end_signature(&w, err);
 }
 
 /* ---- comparison ---- */
+
+enum { COMPARE_DEPTH = 6, SHOWN_DIFFERENCES = 8 };
 
 struct difference {
     struct buffer text;
     unsigned count;
 };
 
-static void say(struct difference *d, const char *key, const struct json_value *there,
+static void say(struct difference *d, const char *path, const struct json_value *there,
                 const struct json_value *now)
 {
-    const char *a = there ? there->text ? there->text : "other" : "absent";
-    const char *b = now ? now->text ? now->text : "other" : "absent";
-    buffer_printf(&d->text, NULL, "%s%s: %s there, %s now", d->count++ ? "; " : "", key, a, b);
+    const char *a = !there           ? "absent"
+                    : there->text    ? there->text
+                    : there->boolean ? "true"
+                                     : "other";
+    const char *b = !now ? "absent" : now->text ? now->text : now->boolean ? "true" : "other";
+    if (d->count < SHOWN_DIFFERENCES)
+        buffer_printf(&d->text, NULL, "%s%s: %s there, %s now", d->count ? "; " : "", path, a, b);
+    d->count++;
 }
 
 static bool same_leaf(const struct json_value *a, const struct json_value *b)
@@ -194,39 +260,59 @@ static bool is_tree(const struct json_value *v)
     return v->type == JSON_T_OBJECT || v->type == JSON_T_ARRAY;
 }
 
-/* Two levels of objects and lists below the top: the settings have no more. Member by member in
- * the order of `now`, then what is only there. */
-static void compare(struct difference *d, const struct json_value *there,
-                    const struct json_value *now, unsigned depth)
+static void compare_value(struct difference *d, const char *path, const struct json_value *there,
+                          const struct json_value *now, unsigned depth);
+
+static void compare_objects(struct difference *d, const char *path, const struct json_value *there,
+                            const struct json_value *now, unsigned depth)
 {
-    const struct json_value *a = there->child, *b = now->child;
-    for (; a && b; a = a->next, b = b->next) {
-        const char *key = b->key ? b->key : "entry";
-        const bool same_key = !a->key || (b->key && strcmp(a->key, b->key) == 0);
-        if (!same_key || is_tree(a) != is_tree(b) || (!is_tree(a) && !same_leaf(a, b)))
-            say(d, key, same_key ? a : NULL, b);
-        else if (is_tree(a) && depth > 0)
-            compare(d, a, b, depth - 1);
+    char below[256];
+    for (const struct json_value *b = now->child; b; b = b->next) {
+        snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", b->key);
+        const struct json_value *a = json_get(there, b->key);
+        if (a)
+            compare_value(d, below, a, b, depth - 1);
+        else
+            say(d, below, NULL, b);
     }
-    for (; a; a = a->next)
-        say(d, a->key ? a->key : "entry", a, NULL);
-    for (; b; b = b->next)
-        say(d, b->key ? b->key : "entry", NULL, b);
+    for (const struct json_value *a = there->child; a; a = a->next) {
+        snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", a->key);
+        if (!json_get(now, a->key))
+            say(d, below, a, NULL);
+    }
 }
 
-enum status settings_compare(const char *where, const char *there, size_t there_size,
-                             const char *now, size_t now_size, struct error *err)
+/* Depth is bounded by `depth`: our own settings have no more. */
+static void compare_value(struct difference *d, const char *path, const struct json_value *there,
+                          const struct json_value *now, unsigned depth)
+{
+    if (depth == 0)
+        return;
+    if (there->type == JSON_T_OBJECT && now->type == JSON_T_OBJECT) {
+        compare_objects(d, path, there, now, depth);
+        return;
+    }
+    if (is_tree(there) != is_tree(now) || there->count != now->count ||
+        (!is_tree(there) && !same_leaf(there, now))) {
+        say(d, path, there, now);
+        return;
+    }
+    const struct json_value *b = now->child;
+    for (const struct json_value *a = there->child; a && b; a = a->next, b = b->next)
+        compare_value(d, path, a, b, depth - 1);
+}
+
+enum status settings_compare(const char *where, const struct json_value *there,
+                             const struct buffer *now, struct error *err)
 {
     struct arena arena;
-    struct json_value *a = NULL, *b = NULL;
+    struct json_value *b = NULL;
     struct difference d = { 0 };
 
     arena_init(&arena, 0);
-    enum status st = json_parse(&arena, &a, there, there_size, NULL, err);
-    if (st == ST_OK)
-        st = json_parse(&arena, &b, now, now_size, NULL, err);
+    enum status st = json_parse(&arena, &b, now->data, now->size, NULL, err);
     if (st == ST_OK) {
-        compare(&d, a, b, 4);
+        compare_value(&d, "", there, b, COMPARE_DEPTH);
         buffer_append(&d.text, "", 1, NULL);
         if (d.count > 0)
             st = error_set(err, ST_FAIL, CAUSE_ARG,

@@ -1,19 +1,32 @@
-/* ingest/settings.h: the options that decide what comes out, the tokenizer and the versions of the
- * libraries that write, as one JSON object: kept in plan and manifest, hashed into every record's
- * identity, compared when a command meets an existing dataset. */
+/* ingest/settings.h: what decides the content of a dataset: options, tokenizer, versions of the
+ * libraries that write, inputs. Kept in plan and manifest, hashed into every record's identity,
+ * compared when a command meets an existing dataset. */
 #ifndef DEEM_INGEST_SETTINGS_H
 #define DEEM_INGEST_SETTINGS_H
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/mem.h"
 #include "ingest/ingest.h"
+#include "ingest/inputs.h"
 #include "ingest/tokenizer.h"
+#include "shards/facts.h"
 
-/* {"kind":..,"options":{..},"tokenizer":{..},"versions":{..}} */
-enum status settings_write(struct buffer *out, const struct ingest_options *opt,
-                           const struct tokenizer *t, struct error *err);
-/* ST_OK: alike. ST_FAIL: CAUSE_ARG names every difference: "seed: 0 there, 1 now". */
-enum status settings_compare(const char *where, const char *there, size_t there_size,
-                             const char *now, size_t now_size, struct error *err);
+struct settings {
+    struct buffer options;                  /* a JSON object, NUL-terminated */
+    struct buffer versions;                 /* a JSON object, NUL-terminated */
+    struct buffer signature;                /* {"kind","options","tokenizer","versions","inputs"} */
+    uint8_t identity[SHARD_IDENTITY_BYTES]; /* SHA-256 of the signature */
+};
+enum status settings_make(struct settings *s, const struct ingest_options *opt,
+                          const struct tokenizer *t, const struct inputs *in, struct error *err);
+void settings_clear(struct settings *s);
+
+/* The signature of an existing dataset, from its manifest. */
+enum status settings_of_dataset(struct buffer *out, const struct shard_facts *facts,
+                                const struct unit_input *inputs, size_t count, struct error *err);
+/* ST_OK: alike. ST_FAIL: CAUSE_ARG names the differences: "options.seed: 0 there, 1 now". */
+enum status settings_compare(const char *where, const struct json_value *there,
+                             const struct buffer *now, struct error *err);
 
 #endif
