@@ -1,6 +1,6 @@
-/* ingest/plan.c: see plan.h. Units, duplicates, and the plan's two files: work/dictionary and
+/* ingest/schedule.c: see schedule.h. Units, duplicates, and the plan's two files: work/dictionary and
  * work/plan.json. */
-#include "ingest/plan.h"
+#include "ingest/schedule.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,25 +9,25 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/json.h"
-#include "ingest/settings.h"
+#include "ingest/signature.h"
 
 enum { PLAN_FORMAT = 1 };
 static const uint64_t PLAN_MAX_BYTES = UINT64_C(1) << 32;
 
-void plan_clear(struct plan *p)
+void schedule_clear(struct schedule *p)
 {
     inputs_clear(&p->inputs);
     mem_free(p->units);
     mem_free(p->duplicates);
     buffer_clear(&p->dictionary);
-    *p = (struct plan){ 0 };
+    *p = (struct schedule){ 0 };
 }
 
 /* ---- units ---- */
 
-static enum status add_unit(struct plan *p, const struct plan_unit *u, struct error *err)
+static enum status add_unit(struct schedule *p, const struct schedule_unit *u, struct error *err)
 {
-    struct plan_unit *units = p->units;
+    struct schedule_unit *units = p->units;
     if ((p->unit_count & (p->unit_count - 1)) == 0) { /* grow at powers of two */
         units = mem_realloc(units, p->unit_count ? p->unit_count * 2 : 1, sizeof *units);
         if (!units)
@@ -38,10 +38,10 @@ static enum status add_unit(struct plan *p, const struct plan_unit *u, struct er
     return ST_OK;
 }
 
-enum status plan_cut(struct plan *p, const uint64_t *records, uint32_t inputs_per_shard,
-                     uint64_t records_per_unit, struct error *err)
+enum status schedule_cut(struct schedule *p, const uint64_t *records, uint32_t inputs_per_shard,
+                         uint64_t records_per_unit, struct error *err)
 {
-    struct plan_unit run = { 0 };
+    struct schedule_unit run = { 0 };
     enum status st = ST_OK;
 
     for (uint32_t i = 0; i < p->inputs.count && st == ST_OK; i++) {
@@ -55,7 +55,7 @@ enum status plan_cut(struct plan *p, const uint64_t *records, uint32_t inputs_pe
             continue;
         }
         for (uint64_t at = 0; at < records[i] && st == ST_OK; at += records_per_unit) {
-            const struct plan_unit cut = { i, 1, at, records_per_unit };
+            const struct schedule_unit cut = { i, 1, at, records_per_unit };
             st = add_unit(p, &cut, err);
         }
     }
@@ -64,7 +64,7 @@ enum status plan_cut(struct plan *p, const uint64_t *records, uint32_t inputs_pe
 
 /* ---- duplicates ---- */
 
-static int by_record(const struct plan_record *a, const struct plan_record *b)
+static int by_record(const struct schedule_record *a, const struct schedule_record *b)
 {
     if (a->input != b->input)
         return a->input < b->input ? -1 : 1;
@@ -73,7 +73,7 @@ static int by_record(const struct plan_record *a, const struct plan_record *b)
 
 static int by_identity(const void *x, const void *y)
 {
-    const struct plan_identity *a = x, *b = y;
+    const struct schedule_identity *a = x, *b = y;
     const int order = memcmp(a->id, b->id, sizeof a->id);
     return order ? order : by_record(&a->at, &b->at);
 }
@@ -83,7 +83,8 @@ static int compare_records(const void *x, const void *y)
     return by_record(x, y);
 }
 
-enum status plan_mark(struct plan *p, struct plan_identity *seen, size_t n, struct error *err)
+enum status schedule_mark(struct schedule *p, struct schedule_identity *seen, size_t n,
+                          struct error *err)
 {
     size_t count = 0;
     qsort(seen, n, sizeof *seen, by_identity);
@@ -99,9 +100,9 @@ enum status plan_mark(struct plan *p, struct plan_identity *seen, size_t n, stru
     return ST_OK;
 }
 
-bool plan_is_duplicate(const struct plan *p, uint32_t input, uint64_t record)
+bool schedule_is_duplicate(const struct schedule *p, uint32_t input, uint64_t record)
 {
-    const struct plan_record at = { input, record };
+    const struct schedule_record at = { input, record };
     return p->duplicate_count > 0 &&
            bsearch(&at, p->duplicates, p->duplicate_count, sizeof at, compare_records) != NULL;
 }
@@ -118,7 +119,8 @@ static char *dictionary_path(const char *work)
     return path_join(work, "dictionary");
 }
 
-static void write_plan(struct json_writer *w, const struct plan *p, const struct buffer *signature)
+static void write_plan(struct json_writer *w, const struct schedule *p,
+                       const struct buffer *signature)
 {
     uint8_t digest[32];
     char hex[65];
@@ -157,8 +159,8 @@ static void write_plan(struct json_writer *w, const struct plan *p, const struct
     json_end_object(w);
 }
 
-enum status plan_save(const struct plan *p, const char *work, const struct buffer *signature,
-                      struct error *err)
+enum status schedule_save(const struct schedule *p, const char *work,
+                          const struct buffer *signature, struct error *err)
 {
     char *plan = plan_path(work), *dictionary = dictionary_path(work);
     struct buffer text = { 0 };
@@ -199,7 +201,7 @@ static bool read_numbers(const struct json_value *v, uint64_t *out, size_t n)
     return true;
 }
 
-static enum status read_units(struct plan *p, const char *path, const struct json_value *list,
+static enum status read_units(struct schedule *p, const char *path, const struct json_value *list,
                               struct error *err)
 {
     uint64_t n[4];
@@ -209,7 +211,7 @@ static enum status read_units(struct plan *p, const char *path, const struct jso
         if (!read_numbers(v, n, 4) || n[0] >= p->inputs.count || n[1] < 1 ||
             n[1] > p->inputs.count - n[0])
             return broken(path, "a unit names no inputs", err);
-        const struct plan_unit u = { (uint32_t)n[0], (uint32_t)n[1], n[2], n[3] };
+        const struct schedule_unit u = { (uint32_t)n[0], (uint32_t)n[1], n[2], n[3] };
         const enum status st = add_unit(p, &u, err);
         if (st != ST_OK)
             return st;
@@ -217,8 +219,8 @@ static enum status read_units(struct plan *p, const char *path, const struct jso
     return ST_OK;
 }
 
-static enum status read_duplicates(struct plan *p, const char *path, const struct json_value *list,
-                                   struct error *err)
+static enum status read_duplicates(struct schedule *p, const char *path,
+                                   const struct json_value *list, struct error *err)
 {
     uint64_t n[2];
     if (!list || list->type != JSON_T_ARRAY)
@@ -229,12 +231,12 @@ static enum status read_duplicates(struct plan *p, const char *path, const struc
     for (const struct json_value *v = list->child; v; v = v->next) {
         if (!read_numbers(v, n, 2) || n[0] >= p->inputs.count)
             return broken(path, "a duplicate names no input", err);
-        p->duplicates[p->duplicate_count++] = (struct plan_record){ (uint32_t)n[0], n[1] };
+        p->duplicates[p->duplicate_count++] = (struct schedule_record){ (uint32_t)n[0], n[1] };
     }
     return ST_OK;
 }
 
-static enum status read_dictionary(struct plan *p, const char *work,
+static enum status read_dictionary(struct schedule *p, const char *work,
                                    const struct json_value *digest, struct error *err)
 {
     char *path = dictionary_path(work);
@@ -252,7 +254,7 @@ static enum status read_dictionary(struct plan *p, const char *work,
     return st;
 }
 
-static enum status read_plan(struct plan *p, const char *path, const char *work,
+static enum status read_plan(struct schedule *p, const char *path, const char *work,
                              const struct json_value *v, struct error *err)
 {
     const struct json_value *records = json_get(v, "records");
@@ -273,11 +275,11 @@ static enum status check_signature(const char *path, const struct json_value *v,
     int64_t n = 0;
     if (!there || !format || !json_value_int64(format, &n) || n != PLAN_FORMAT)
         return broken(path, "of another format", err);
-    return settings_compare(path, there, now, err);
+    return signature_compare(path, there, now, err);
 }
 
-enum status plan_load(struct plan *p, const char *work, const struct buffer *signature,
-                      struct error *err)
+enum status schedule_load(struct schedule *p, const char *work, const struct buffer *signature,
+                          struct error *err)
 {
     char *path = plan_path(work);
     struct buffer text = { 0 };

@@ -1,5 +1,5 @@
-/* ingest/settings.c: see settings.h. */
-#include "ingest/settings.h"
+/* ingest/signature.c: see signature.h. */
+#include "ingest/signature.h"
 
 #include <inttypes.h>
 #include <lmdb.h>
@@ -139,12 +139,12 @@ static void write_versions(struct json_writer *w)
 }
 
 /* What stands in both a command and a manifest. */
-struct signature {
+struct parts {
     const char *kind, *options, *versions;
     const uint8_t *tokenizer; /* SHA-256 */
 };
 
-static void begin_signature(struct json_writer *w, const struct signature *s)
+static void begin_signature(struct json_writer *w, const struct parts *s)
 {
     char hex[65];
     hash_hex(hex, s->tokenizer, 32);
@@ -178,13 +178,13 @@ static enum status finish_part(struct json_writer *w, struct buffer *out, const 
     return st == ST_OK ? buffer_append(out, "", 1, err) : st;
 }
 
-enum status settings_make(struct settings *s, const struct ingest_options *opt,
-                          const struct tokenizer *t, const struct inputs *in, struct error *err)
+enum status signature_make(struct signature *s, const struct ingest_options *opt,
+                           const struct tokenizer *t, const struct inputs *in, struct error *err)
 {
     struct json_writer w;
     struct error local = { 0 };
 
-    *s = (struct settings){ 0 };
+    *s = (struct signature){ 0 };
     json_writer_init(&w, &s->options);
     write_options(&w, opt, &local);
     enum status st = finish_part(&w, &s->options, &local, err);
@@ -195,31 +195,31 @@ enum status settings_make(struct settings *s, const struct ingest_options *opt,
     st = finish_part(&w, &s->versions, NULL, err);
     if (st != ST_OK)
         return st;
-    const struct signature g = { ingest_kind_name(opt->kind), (const char *)s->options.data,
-                                 (const char *)s->versions.data, tokenizer_sha256(t) };
-    json_writer_init(&w, &s->signature);
+    const struct parts g = { ingest_kind_name(opt->kind), (const char *)s->options.data,
+                             (const char *)s->versions.data, tokenizer_sha256(t) };
+    json_writer_init(&w, &s->text);
     begin_signature(&w, &g);
     for (size_t i = 0; i < in->count; i++)
         put_uint(&w, in->list[i].file, in->list[i].size);
     st = end_signature(&w, err);
     if (st == ST_OK)
-        hash_sha256(s->identity, s->signature.data, s->signature.size);
+        hash_sha256(s->identity, s->text.data, s->text.size);
     return st;
 }
 
-void settings_clear(struct settings *s)
+void signature_clear(struct signature *s)
 {
     buffer_clear(&s->options);
     buffer_clear(&s->versions);
-    buffer_clear(&s->signature);
+    buffer_clear(&s->text);
 }
 
-enum status settings_of_dataset(struct buffer *out, const struct shard_facts *facts,
-                                const struct unit_input *inputs, size_t count, struct error *err)
+enum status signature_of_dataset(struct buffer *out, const struct shard_facts *facts,
+                                 const struct unit_input *inputs, size_t count, struct error *err)
 {
     struct json_writer w;
-    const struct signature g = { facts->kind, facts->options, facts->versions,
-                                 facts->tokenizer_sha256 };
+    const struct parts g = { facts->kind, facts->options, facts->versions,
+                             facts->tokenizer_sha256 };
     json_writer_init(&w, out);
     begin_signature(&w, &g);
     for (size_t i = 0; i < count; i++)
@@ -302,8 +302,8 @@ static void compare_value(struct difference *d, const char *path, const struct j
         compare_value(d, path, a, b, depth - 1);
 }
 
-enum status settings_compare(const char *where, const struct json_value *there,
-                             const struct buffer *now, struct error *err)
+enum status signature_compare(const char *where, const struct json_value *there,
+                              const struct buffer *now, struct error *err)
 {
     struct arena arena;
     struct json_value *b = NULL;
