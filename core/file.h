@@ -44,6 +44,8 @@ enum status file_read_all(struct buffer *out, const char *path, uint64_t limit, 
 enum status file_replace(const char *path, const void *data, size_t size, struct error *err);
 /* rename + fsync of the target's folder. */
 enum status file_rename(const char *from, const char *to, struct error *err);
+/* A second name for the same file; both on one file system. */
+enum status file_link(const char *from, const char *to, struct error *err);
 enum status file_remove(const char *path, struct error *err); /* absent is ST_OK */
 enum status file_remove_tree(const char *path, struct error *err);
 enum status file_make_folder(const char *path, struct error *err); /* one level; there: ST_OK */
