@@ -130,7 +130,6 @@ static enum status svg_axes(struct buffer *out, const char *title, const struct 
         buffer_printf(out, err,
                       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
                       "font-family=\"sans-serif\" font-size=\"12\" fill=\"#808080\">\n"
-                      "<text x=\"%d\" y=\"24\" font-size=\"15\">%s</text>\n"
                       "<path d=\"M%d %d V%d H%d\" fill=\"none\" stroke=\"#808080\"/>\n",
                       width, height, MARGIN, MARGIN, bottom, right);
     if (st == ST_OK)

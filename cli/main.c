@@ -7,6 +7,7 @@
 
 /* One line a command, in the order of `deem --help`. */
 static const struct command commands[] = {
+    { "plot", "draw the curves of a training run", cmd_plot },
     { NULL, NULL, NULL },
 };
 

@@ -108,11 +108,15 @@ static int64_t load(const struct fixture *fx)
         assert_int_equal(c->data.size, sizeof data - 1);
         assert_memory_equal(c->data.data, data, sizeof data - 1);
         assert_memory_equal(c->recipe.data, recipe, sizeof recipe - 1);
-        assert_memory_equal(m, fx->m, n * sizeof *m);
-        assert_memory_equal(v, fx->v, n * sizeof *v);
-        for (size_t i = 0; i < 3; i++)
-            assert_memory_equal(p->list[i].value, fx->params->list[i].value,
-                                (size_t)p->list[i].count * sizeof *m);
+        for (size_t i = 0; i < 3; i++) {
+            const struct param *q = &p->list[i];
+            const size_t bytes = (size_t)q->count * sizeof *m;
+            assert_memory_equal(q->value, fx->params->list[i].value, bytes);
+            if (!q->trainable) /* between the tensors of a block there may be gaps */
+                continue;
+            assert_memory_equal(m + q->offset, fx->m + q->offset, bytes);
+            assert_memory_equal(v + q->offset, fx->v + q->offset, bytes);
+        }
         checkpoint_close(&c);
     } else {
         assert_int_equal(st, ST_END);
@@ -188,7 +192,7 @@ static void a_flipped_bit_anywhere_is_noticed(void **state)
                                          "recipe.yaml",           "manifest.json" };
     const struct fixture *fx = *state;
     struct error err = { 0 };
-    char path[4096], folder[4096];
+    char path[4200], folder[4096];
 
     assert_int_equal(save(fx, 5, &err), ST_OK);
     snprintf(folder, sizeof folder, "%s/step-000005", fx->folder);
