@@ -87,12 +87,12 @@ static const struct {
     int exit_code;
     const char *name;
 } causes[CAUSE_COUNT] = {
-    [CAUSE_NONE] = { 0, "none" },        [CAUSE_ARG] = { 64, "usage" },
-    [CAUSE_NOMEM] = { 71, "memory" },    [CAUSE_IO] = { 74, "io" },
-    [CAUSE_FORMAT] = { 65, "format" },   [CAUSE_CHECKSUM] = { 65, "checksum" },
-    [CAUSE_LIMIT] = { 65, "limit" },     [CAUSE_LOCKED] = { 69, "locked" },
-    [CAUSE_CREATE] = { 73, "create" },   [CAUSE_SIGNAL] = { 75, "signal" },
-    [CAUSE_PEER] = { 76, "peer" },       [CAUSE_CUDA] = { 76, "cuda" },
+    [CAUSE_NONE] = { 0, "none" },          [CAUSE_ARG] = { 64, "usage" },
+    [CAUSE_NOMEM] = { 71, "memory" },      [CAUSE_IO] = { 74, "io" },
+    [CAUSE_FORMAT] = { 65, "format" },     [CAUSE_CHECKSUM] = { 65, "checksum" },
+    [CAUSE_LIMIT] = { 65, "limit" },       [CAUSE_LOCKED] = { 69, "locked" },
+    [CAUSE_CREATE] = { 73, "create" },     [CAUSE_SIGNAL] = { 75, "signal" },
+    [CAUSE_PEER] = { 76, "peer" },         [CAUSE_CUDA] = { 76, "cuda" },
     [CAUSE_INTERNAL] = { 70, "internal" },
 };
 
