@@ -19,7 +19,7 @@ static bool finite_at(const struct chart_line *l, size_t i)
 
 static struct range range_of(const struct chart_line *lines, size_t n)
 {
-    struct range r = { INFINITY, -INFINITY, INFINITY, -INFINITY };
+    struct range r = { HUGE_VAL, -HUGE_VAL, HUGE_VAL, -HUGE_VAL };
     for (size_t k = 0; k < n; k++)
         for (size_t i = 0; i < lines[k].count; i++) {
             if (!finite_at(&lines[k], i))

@@ -266,12 +266,12 @@ enum status yaml_set(struct yaml *y, const char *assignment, struct error *err)
     struct yaml_entry *entry = st == ST_OK ? entry_of(y, key, 0) : NULL;
     if (st == ST_OK && !entry)
         st = out_of_memory(err);
-    for (size_t i = 0; st == ST_OK && i < one.entries[0].count; i++) {
+    for (size_t i = 0; st == ST_OK && entry && i < one.entries[0].count; i++) {
         const char *item = one.entries[0].items[i];
         if (!entry_add(y, entry, item, strlen(item)))
             st = out_of_memory(err);
     }
-    if (st == ST_OK)
+    if (st == ST_OK && entry)
         entry->list = one.entries[0].list;
     mem_free(key);
     mem_free(text);
