@@ -1,6 +1,6 @@
 /* tests/trainer/test_safetensors.c: what is written is read back; every header that breaks the format is
  * refused (robustness.md SAF1 to SAF6). */
-#include "support/support.h"
+#include "tests/support/support.h"
 
 #include <math.h>
 #include <stdio.h>
