@@ -14,6 +14,7 @@ struct command {
 
 /* The commands, one cmd_*.c each. */
 command_fn cmd_decode;
+command_fn cmd_golden;
 command_fn cmd_plot;
 
 #endif

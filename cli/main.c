@@ -7,8 +7,9 @@
 
 /* One line a command, in the order of `deem --help`. */
 static const struct command commands[] = {
-    { "plot", "draw the curves of a training run", cmd_plot },
     { "decode", "the loader's picture path for one file", cmd_decode },
+    { "plot", "draw the curves of a training run", cmd_plot },
+    { "golden", "run one numerical reference case and compare", cmd_golden },
     { NULL, NULL, NULL },
 };
 

@@ -445,3 +445,9 @@ int64_t clock_wall_ms(void)
     clock_gettime(CLOCK_REALTIME, &t);
     return (int64_t)t.tv_sec * 1000 + (int64_t)t.tv_nsec / 1000000;
 }
+
+void clock_sleep_ms(unsigned ms)
+{
+    const struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
+    nanosleep(&t, NULL);
+}

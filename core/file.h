@@ -95,5 +95,6 @@ uint64_t file_fail_at(uint64_t k, int sys, bool and_later);
 /* Clock: monotonic seconds for intervals, wall clock for logs only. */
 double clock_seconds(void);
 int64_t clock_wall_ms(void);
+void clock_sleep_ms(unsigned ms);
 
 #endif

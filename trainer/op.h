@@ -66,6 +66,7 @@ int op_gather(struct program *p, int rows, int index); /* rows [N,...], index [M
 int op_gather_sum(struct program *p, int rows, int index, int table, int place);
 int op_scatter(struct program *p, int x, int rows, int index); /* x with rows written over it */
 void op_zero(struct program *p, int t); /* gradients that several runs add to */
+int op_constant(struct program *p, enum role role, const int64_t *shape, int rank, float value);
 
 /* Pictures. */
 int op_upsample2(struct program *p, int x);           /* nearest, [I,H,W,C] -> [I,2H,2W,C] */
@@ -95,6 +96,8 @@ int op_posterior(struct program *p, int moments, int noise,
 /* logits [R,V], target [R], divisor [1] exact -> loss of each row [R] (not divided). The gradient is
  * that of scale / divisor * sum. */
 int op_cross_entropy(struct program *p, int logits, int target, int divisor, float scale);
+/* The same without a gradient. */
+int op_cross_entropy_only(struct program *p, int logits, int target, int divisor);
 /* weight (pred - noise)^2: *map [U,...] as pred; returns its sums [U]. weight [U] or one a pixel; the
  * gradient is that of sum over u of scale[u] * sums[u]. */
 int op_noise_loss(struct program *p, int *map, int pred, int noise, int weight, int scale);

@@ -12,6 +12,15 @@ void op_zero(struct program *p, int t)
     program_append(p, &zero, &t, 1, NULL, 0, &a, sizeof a);
 }
 
+int op_constant(struct program *p, enum role role, const int64_t *shape, int rank, float value)
+{
+    static const struct op constant = { .name = "constant", .run = RUN(fill_fwd) };
+    const struct fill_attrs a = { value };
+    const int t = program_arena(p, role, shape, rank);
+    program_append(p, &constant, &t, 1, NULL, 0, &a, sizeof a);
+    return t;
+}
+
 static enum status shape_concat(const struct program *p, const struct node *n, struct op_shape *out,
                                 struct error *err)
 {
