@@ -82,6 +82,7 @@ static void what_is_printed_reads_back_to_the_same(void **state)
     buffer_init(&differences);
     assert_int_equal(load(&y, &v, whole, &err), ST_OK);
     assert_int_equal(settings_print(&text, &y, table, SETTINGS, true, &err), ST_OK);
+    assert_int_equal(buffer_append(&text, "", 1, &err), ST_OK); /* a C string */
     assert_int_equal(load(&again, &v, (const char *)text.data, &err), ST_OK);
     assert_int_equal(
         settings_compare(&differences, &count, &y, &again, table, SETTINGS, NULL, 0, &err), ST_OK);
