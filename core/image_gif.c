@@ -54,7 +54,7 @@ enum status image_probe_gif(struct image_job *job, struct error *err)
 {
     struct cursor c = cursor_make(job->data, job->size, 0);
     const uint8_t *p = cursor_take(&c, 13);
-    struct gif_frame f;
+    struct gif_frame f = { 0 };
 
     if (!p)
         return image_bad(err, "picture-truncated", "GIF ends within its header");

@@ -132,7 +132,7 @@ static enum status gather_chunks(struct png_reader *r, struct error *err)
         in_data = in_data || is_data;
         at += 12 + (size_t)length;
     }
-    if (at >= size || memcmp(data + at + 4, "IEND", 4) != 0)
+    if (at + 8 > size || memcmp(data + at + 4, "IEND", 4) != 0)
         r->job->notes++;
     return buffer_append(&r->bytes, end, sizeof end, err);
 }

@@ -30,8 +30,8 @@ void group_rules_init(struct group_rules *r, enum recipe_stage stage, enum recip
     const bool released = groups == GROUPS_RELEASED;
 
     *r = (struct group_rules){
-        .stage = stage,
-        .groups = groups,
+        .stage = (int)stage,
+        .groups = (int)groups,
         .trunk = stage == STAGE_1,
         .llm = !first,
         .unet = stage == STAGE_BASELINE,

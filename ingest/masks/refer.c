@@ -13,8 +13,8 @@
 
 enum {
     SENTENCES_MAX = 10000000, /* shared structures make small pickles long: a walk is bounded */
-    NO_EXPRESSION = UINT32_MAX,
 };
+#define NO_EXPRESSION UINT32_MAX
 static const uint64_t PICKLE_BYTES_MAX = 1u << 30;
 
 struct expression {
