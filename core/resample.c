@@ -48,6 +48,7 @@ static void axis_clear(struct resample_axis *a)
     mem_free(a->first);
     mem_free(a->taps);
     mem_free(a->weight);
+    mem_free(a->pairs);
     *a = (struct resample_axis){ 0 };
 }
 
@@ -70,6 +71,14 @@ static void axis_fill(struct resample_axis *a, uint32_t i, double *w, double sca
         const double one = (sum != 0.0 ? w[j] / sum : w[j]) * (1 << RESAMPLE_BITS);
         a->weight[(size_t)i * a->cap + j] = (int32_t)(one < 0.0 ? one - 0.5 : one + 0.5);
     }
+    for (uint32_t j = 0; j < a->cap; j += 2) {
+        const int32_t *p = a->weight + (size_t)i * a->cap + j;
+        uint32_t *q = a->pairs + (size_t)i * a->cap + j;
+        const int32_t low = (1 << RESAMPLE_SPLIT) - 1;
+        q[0] = ((uint32_t)(p[0] >> RESAMPLE_SPLIT) & 0xffff) | (uint32_t)(p[1] >> RESAMPLE_SPLIT)
+                                                                   << 16;
+        q[1] = (uint32_t)(p[0] & low) | (uint32_t)(p[1] & low) << 16;
+    }
     a->first[i] = lo;
     a->taps[i] = hi - lo;
     a->in_begin = lo < a->in_begin ? lo : a->in_begin;
@@ -88,8 +97,9 @@ static enum status axis_init(struct resample_axis *a, uint32_t in, uint32_t out,
     a->first = mem_calloc(n, sizeof *a->first);
     a->taps = mem_calloc(n, sizeof *a->taps);
     a->weight = mem_calloc((size_t)n * a->cap, sizeof *a->weight);
+    a->pairs = mem_calloc((size_t)n * a->cap, sizeof *a->pairs);
     double *w = mem_calloc(a->cap, sizeof *w);
-    if (!a->first || !a->taps || !a->weight || !w) {
+    if (!a->first || !a->taps || !a->weight || !a->pairs || !w) {
         mem_free(w);
         axis_clear(a);
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: resampling weights");

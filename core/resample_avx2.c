@@ -13,38 +13,37 @@
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2")))
-enum { SPLIT_BITS = 11, BLOCK = 16 };
+enum { BLOCK = 16 };
 
 bool resample_avx2_available(void)
 {
     return __builtin_cpu_supports("avx2") != 0;
 }
 
-/* Two taps as the low and the high 16 bits of every lane. */
-AVX2 static __m256i pair(int32_t a, int32_t b)
-{
-    return _mm256_set1_epi32((int)((uint32_t)(a & 0xffff) | (uint32_t)b << 16));
-}
-
-/* Adds taps p and q (32 bytes each) into the 32 sums of `high` and `low`. */
-AVX2 static inline void add_taps(__m256i high[4], __m256i low[4], __m256i p, __m256i q, int32_t w0,
-                                 int32_t w1)
+/* Adds taps p and q (32 bytes each), weighted by one pair, to the 32 sums of `high` and `low`. */
+AVX2 static inline void add_taps(__m256i high[4], __m256i low[4], __m256i p, __m256i q,
+                                 const uint32_t pair[2])
 {
     const __m256i zero = _mm256_setzero_si256();
-    const __m256i wh = pair(w0 >> SPLIT_BITS, w1 >> SPLIT_BITS);
-    const __m256i wl = pair(w0 & ((1 << SPLIT_BITS) - 1), w1 & ((1 << SPLIT_BITS) - 1));
+    const __m256i wh = _mm256_set1_epi32((int)pair[0]), wl = _mm256_set1_epi32((int)pair[1]);
     const __m256i a = _mm256_unpacklo_epi8(p, q), b = _mm256_unpackhi_epi8(p, q);
     const __m256i v[4] = { _mm256_unpacklo_epi8(a, zero), _mm256_unpackhi_epi8(a, zero),
                            _mm256_unpacklo_epi8(b, zero), _mm256_unpackhi_epi8(b, zero) };
 
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(v[i], wh));
         low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(v[i], wl));
     }
 }
 
+AVX2 static inline __m256i load_lanes(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
 /* 32 bytes out of `taps` rows of 32 bytes, `step` apart. */
-AVX2 static inline __m256i weigh_lanes(const uint8_t *p, size_t step, const int32_t *weight,
+AVX2 static inline __m256i weigh_lanes(const uint8_t *p, size_t step, const uint32_t *pairs,
                                        uint32_t taps)
 {
     const __m256i half = _mm256_set1_epi32(1 << (RESAMPLE_BITS - 1));
@@ -52,14 +51,12 @@ AVX2 static inline __m256i weigh_lanes(const uint8_t *p, size_t step, const int3
     uint32_t j = 0;
 
     for (; j + 2 <= taps; j += 2, p += 2 * step)
-        add_taps(high, low, _mm256_loadu_si256((const __m256i *)(const void *)p),
-                 _mm256_loadu_si256((const __m256i *)(const void *)(p + step)), weight[j],
-                 weight[j + 1]);
+        add_taps(high, low, load_lanes(p), load_lanes(p + step), pairs + j);
     if (j < taps)
-        add_taps(high, low, _mm256_loadu_si256((const __m256i *)(const void *)p),
-                 _mm256_setzero_si256(), weight[j], 0);
+        add_taps(high, low, load_lanes(p), _mm256_setzero_si256(), pairs + j);
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        high[i] = _mm256_add_epi32(_mm256_slli_epi32(high[i], SPLIT_BITS), low[i]);
+        high[i] = _mm256_add_epi32(_mm256_slli_epi32(high[i], RESAMPLE_SPLIT), low[i]);
         high[i] = _mm256_srai_epi32(high[i], RESAMPLE_BITS);
     }
     /* packing saturates: that is the clip; lanes return to byte order */
@@ -71,6 +68,7 @@ AVX2 static inline __m256i weigh_lanes(const uint8_t *p, size_t step, const int3
 
 AVX2 static inline void interleave(__m128i to[BLOCK], const __m128i from[BLOCK])
 {
+#pragma GCC unroll 8
     for (int i = 0; i < BLOCK / 2; i++) {
         to[2 * i] = _mm_unpacklo_epi8(from[i], from[i + BLOCK / 2]);
         to[2 * i + 1] = _mm_unpackhi_epi8(from[i], from[i + BLOCK / 2]);
@@ -82,12 +80,14 @@ AVX2 static void transpose_block(uint8_t *out, size_t out_row, const uint8_t *in
 {
     __m128i a[BLOCK], b[BLOCK];
 
+#pragma GCC unroll 16
     for (size_t i = 0; i < BLOCK; i++)
         a[i] = _mm_loadu_si128((const __m128i *)(const void *)(in + i * in_row));
     interleave(b, a);
     interleave(a, b);
     interleave(b, a);
     interleave(a, b);
+#pragma GCC unroll 16
     for (size_t i = 0; i < BLOCK; i++)
         _mm_storeu_si128((__m128i *)(void *)(out + i * out_row), a[i]);
 }
@@ -147,7 +147,7 @@ AVX2 static void x_block(const struct resample_planes *out, const struct resampl
         for (size_t i = 0; i < n; i++)
             _mm256_storeu_si256((__m256i *)(void *)(to + RESAMPLE_LANES * i),
                                 weigh_lanes(lanes + (axis->first[i] - axis->in_begin) * step, step,
-                                            axis->weight + i * axis->cap, axis->taps[i]));
+                                            axis->pairs + i * axis->cap, axis->taps[i]));
         lanes_to_rows(out->data + c * out->channel + (y - out->y0) * out->row +
                           (axis->begin - out->x0),
                       out->row, to, rows, n);
@@ -176,7 +176,7 @@ AVX2 enum status resample_x_avx2(const struct resample_planes *out, const struct
 /* One output row. The last lanes overlap the ones before them; a row of less than 32 goes through
  * copies. */
 AVX2 static void y_row(uint8_t *to, const uint8_t *from, size_t from_row, size_t width,
-                       const int32_t *weight, uint32_t taps)
+                       const int32_t *weight, const uint32_t *pairs, uint32_t taps)
 {
     if (width < RESAMPLE_LANES) {
         for (size_t x = 0; x < width; x++) {
@@ -191,7 +191,7 @@ AVX2 static void y_row(uint8_t *to, const uint8_t *from, size_t from_row, size_t
     for (size_t x = 0; x < width; x += RESAMPLE_LANES) {
         const size_t at = x + RESAMPLE_LANES <= width ? x : width - RESAMPLE_LANES;
         _mm256_storeu_si256((__m256i *)(void *)(to + at),
-                            weigh_lanes(from + at, from_row, weight, taps));
+                            weigh_lanes(from + at, from_row, pairs, taps));
     }
 }
 
@@ -206,7 +206,8 @@ AVX2 enum status resample_y_avx2(const struct resample_planes *out, const struct
                       (x_begin - out->x0),
                   in->data + c * in->channel + (axis->first[i] - in->y0) * in->row +
                       (x_begin - in->x0),
-                  in->row, x_end - x_begin, axis->weight + (size_t)i * axis->cap, axis->taps[i]);
+                  in->row, x_end - x_begin, axis->weight + (size_t)i * axis->cap,
+                  axis->pairs + (size_t)i * axis->cap, axis->taps[i]);
     return ST_OK;
 }
 

@@ -4,15 +4,19 @@
 
 #include "core/resample.h"
 
-enum { RESAMPLE_BITS = 22, RESAMPLE_LANES = 32 };
+enum { RESAMPLE_BITS = 22, RESAMPLE_LANES = 32, RESAMPLE_SPLIT = 11 };
 
 /* Weights of one axis for the outputs [begin, end) of a scale from `in` to `out`. */
 struct resample_axis {
     uint32_t in, out, begin, end;
-    uint32_t cap;              /* weights kept per output: an even number, zeros behind the last */
-    uint32_t *first;           /* [end - begin] first input index */
-    uint32_t *taps;            /* [end - begin] */
-    int32_t *weight;           /* [end - begin][cap], RESAMPLE_BITS fractional bits */
+    uint32_t cap;    /* weights kept per output: an even number, zeros behind the last */
+    uint32_t *first; /* [end - begin] first input index */
+    uint32_t *taps;  /* [end - begin] */
+    int32_t *weight; /* [end - begin][cap], RESAMPLE_BITS fractional bits */
+    /* [end - begin][cap], pairs of taps for 16-bit multiply-adds: a weight is
+     * w = 2^RESAMPLE_SPLIT high + low; entry 2k holds the high parts of taps 2k and 2k + 1, entry
+     * 2k + 1 the low parts, the earlier tap in the lower 16 bits. */
+    uint32_t *pairs;
     uint32_t in_begin, in_end; /* inputs that any output reads */
 };
 
