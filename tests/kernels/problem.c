@@ -79,6 +79,15 @@ void problem_output(struct problem *p, int rank, const int64_t *shape)
     p->expected = doubles(view_count(&p->out));
 }
 
+void problem_near(double got, double want, double tolerance, const char *what, const char *file,
+                  int line)
+{
+    if (!(fabs(got - want) <= tolerance)) {
+        print_error("%s: got %.9g, want %.9g within %g\n", what, got, want, tolerance);
+        _fail(file, line);
+    }
+}
+
 double relative_error(const float *got, const double *want, int64_t n)
 {
     double difference = 0.0, size = 0.0;

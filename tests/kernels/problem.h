@@ -54,6 +54,11 @@ void problem_forward_outs(struct problem *p, kernel_fn *forward, const struct vi
 /* All gradients, set and then added to (twice the value); at most 48 elements of each are differenced. */
 void problem_backward(struct problem *p, double tolerance);
 
+/* |got - want| at most `tolerance`; NaN fails. */
+#define assert_near(got, want, tolerance)                                                          \
+    problem_near(got, want, tolerance, #got, __FILE__, __LINE__)
+void problem_near(double got, double want, double tolerance, const char *what, const char *file,
+                  int line);
 double relative_error(const float *got, const double *want, int64_t n);
 /* Fails the test unless the kernel refuses with CAUSE_ARG and a message that holds `word`. */
 void assert_refused(kernel_fn *kernel, const struct view *out, const struct view *in,
