@@ -13,6 +13,7 @@
 #include "core/mem.h"
 #include "shards/sample.h"
 
+enum { TALLY_MAX_NAMES = 4096 };
 enum { SHARD_FORMAT = 1, SHARD_IDENTITY_BYTES = 32, SHARD_MAX_SOURCES = 256 };
 
 /* Same in every shard of a dataset. Strings are borrowed from whoever filled it in. */
@@ -75,7 +76,7 @@ struct unit_facts {
     size_t input_count;
     uint64_t sequences, pictures; /* values in the shard; counted by the writer */
     uint64_t images, tokens;      /* over its sequences; counted by the writer */
-    uint64_t documents;           /* stored records */
+    uint64_t documents;           /* stored records; added up by the writer */
     uint64_t pieces_dropped;      /* F14 */
     uint64_t quarantine_rows;     /* counted by the writer */
 };

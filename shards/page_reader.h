@@ -21,10 +21,12 @@ uint64_t page_reader_entries(const struct page_reader *r);
 uint64_t page_reader_file_size(const struct page_reader *r);
 uint32_t page_reader_page_size(const struct page_reader *r);
 
-/* Replaces the content of `value` by the key's value. ST_END: no such key. ST_FAIL: CAUSE_FORMAT,
- * CAUSE_LIMIT (longer than max_bytes), CAUSE_IO, CAUSE_NOMEM. */
+/* The key's value: *data and *size, borrowed from `memory` (replaced) until it changes. ST_END: no
+ * such key. ST_FAIL: CAUSE_FORMAT, CAUSE_LIMIT (longer than max_bytes), CAUSE_IO, CAUSE_NOMEM; the
+ * reader stays usable. */
 enum status page_reader_get(struct page_reader *r, const void *key, size_t key_size,
-                            uint64_t max_bytes, struct buffer *value, struct error *err);
+                            uint64_t max_bytes, struct buffer *memory, const uint8_t **data,
+                            size_t *size, struct error *err);
 
 /* All records in key order; key and value are borrowed until `fn` returns, and another status than
  * ST_OK from it ends the walk and is returned. Also checks the order of keys and the number of entries

@@ -33,7 +33,7 @@ struct quarantine_row {
     uint64_t offset;
     const char *stage, *code, *found, *allowed;
     uint64_t length; /* of the raw bytes */
-    struct hash128 hash;
+    uint64_t hash;   /* XXH3-64 of the raw bytes; written as 16 hex digits */
 };
 /* Appends the row as one JSON line. */
 enum status quarantine_row_write(struct buffer *out, const struct quarantine_row *row,
