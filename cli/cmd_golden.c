@@ -14,9 +14,18 @@ static const struct {
     const char *name;
     golden_fn *run;
 } modules[] = {
-    { "llama-mmfs", golden_llama },      { "loss-text", golden_loss_text },
-    { "masks", golden_masks },           { "mmfs", golden_mmfs },
-    { "perceiver2", golden_perceiver2 }, { "vistok", golden_vistok },
+    { "cliptext", golden_cliptext },
+    { "convnext", golden_convnext },
+    { "ddpm", golden_ddpm },
+    { "llama-mmfs", golden_llama },
+    { "loss-text", golden_loss_text },
+    { "masks", golden_masks },
+    { "mmfs", golden_mmfs },
+    { "optim", golden_optim },
+    { "perceiver2", golden_perceiver2 },
+    { "unet", golden_unet },
+    { "vae", golden_vae },
+    { "vistok", golden_vistok },
 };
 
 static enum status run_module(struct golden *g, struct error *err)

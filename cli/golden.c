@@ -1,6 +1,8 @@
 /* cli/golden.c: the case: its files, sizes and inputs. See golden.h. */
 #include "cli/golden.h"
 
+#include "trainer/weight_names.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -310,7 +312,9 @@ static void load_one(struct golden *g, struct param *q)
 {
     struct error one = { 0 };
     const struct tensor_info *t = tensor_file_find(g->weights, q->name);
-    char text[128];
+    char text[128], older[256];
+    if (!t && weight_name_older(older, sizeof older, q->name))
+        t = tensor_file_find(g->weights, older);
     if (!t) {
         golden_problem(g, "weights.safetensors: %s is missing", q->name);
         return;

@@ -103,7 +103,8 @@ enum status golden_runner(struct golden *g, struct params *params, struct progra
                           struct runner **r, struct error *err);
 
 /* The runners, by "module" or "kind" (golden_table.c). */
-golden_fn golden_llama, golden_loss_text, golden_masks, golden_mmfs, golden_perceiver2,
+golden_fn golden_cliptext, golden_convnext, golden_ddpm, golden_llama, golden_loss_text,
+    golden_masks, golden_mmfs, golden_optim, golden_perceiver2, golden_unet, golden_vae,
     golden_vistok;
 
 /* Visible (query, picture) pairs made from a matrix visible [B,L,N]; pictures of row b are b N .. */

@@ -26,7 +26,7 @@ struct mmfsnet_inputs {
 };
 
 /* Opens the network for one UNet call: normalises the features. `passes` = U. The batch tensors of
- * pixel centres are made as "points.{side}" [side*side,2]; fill them by mmfsnet_fill_points. */
+ * pixel centres are made as "points.{side}" [side*side,2]; fill them by nn_pixel_centres (nn_picture.h). */
 struct mmfsnet {
     struct program *p;
     const struct mmfsnet_config *c;
