@@ -16,7 +16,7 @@ struct source_limits {
     uint64_t max_members;      /* of an archive; 1,000,000 */
     uint32_t max_name;         /* bytes of a member name; 1,024 */
     uint64_t max_member;       /* bytes of a picture or JSON member; 64 MiB */
-    uint64_t max_lines_member; /* bytes of a JSON-lines file or member; 16 GiB */
+    uint64_t max_lines_member; /* bytes out of a packed JSON-lines file or member; 16 GiB */
     uint64_t max_line;         /* bytes of a line; 64 MiB */
     uint64_t max_ratio;        /* expansion to one, past the first 16 MiB; 200 */
     unsigned max_depth;        /* JSON; 64 */
@@ -39,14 +39,18 @@ struct source_damage {
 
 struct source;
 /* `file` is the input's name in messages (path below the INPUT folder, or base name). ST_FAIL:
- * CAUSE_IO, CAUSE_FORMAT (kind or magic), CAUSE_NOMEM. `limits` NULL: defaults. */
+ * CAUSE_IO, CAUSE_FORMAT (no regular file), CAUSE_NOMEM. `limits` NULL: defaults. A container of
+ * another kind than its name says, or whose directory is not to be trusted, opens and then has one
+ * damaged record. */
 enum status source_open_mmc4(struct source **out, const char *path, const char *file,
                              const struct source_limits *limits, struct error *err);
 enum status source_open_pairs(struct source **out, const char *path, const char *file,
                               const struct source_limits *limits, struct error *err);
 /* ST_OK: *d is the next record, valid until the next call. ST_SKIP: the next record is damaged:
  * *damage is filled and *err holds code and text; call again. ST_END: no more; ask
- * source_incomplete. ST_FAIL: CAUSE_IO, CAUSE_NOMEM. Blank lines are no records. */
+ * source_incomplete. ST_FAIL: CAUSE_IO (a file that changed while it was read, too), CAUSE_NOMEM.
+ * Blank lines are no records. A container that is cut or damaged has exactly one damaged record for
+ * that: the line or sample it cut, or, where it cut none, one of length 0. */
 enum status source_next(struct source *s, const struct document **d, struct source_damage *damage,
                         struct error *err);
 /* Passes over `records` records, damaged ones included, without parsing them: the place where a cut
