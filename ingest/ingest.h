@@ -63,7 +63,4 @@ struct ingest_report {
 enum status ingest_run(struct ingest_report *report, const struct ingest_options *opt,
                        struct error *err);
 
-/* SIGTERM and SIGINT: finish no more units, seal nothing half. Async-signal-safe. */
-void ingest_stop(void);
-
 #endif

@@ -55,7 +55,8 @@ enum status schedule_cut(struct schedule *p, const uint64_t *records, uint32_t i
             continue;
         }
         for (uint64_t at = 0; at < records[i] && st == ST_OK; at += records_per_unit) {
-            const struct schedule_unit cut = { i, 1, at, records_per_unit };
+            const bool last = records[i] - at <= records_per_unit;
+            const struct schedule_unit cut = { i, 1, at, last ? 0 : records_per_unit };
             st = add_unit(p, &cut, err);
         }
     }

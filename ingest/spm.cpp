@@ -120,22 +120,6 @@ enum status spm_encode(const struct spm *s, const char *text, size_t size, spm_p
     }
 }
 
-enum status spm_decode(const struct spm *s, const int *ids, size_t n, spm_text_fn *put, void *arg,
-                       struct error *err)
-{
-    try {
-        const std::vector<int> list(ids, ids + n);
-        std::string text;
-        const auto status = s->processor.Decode(list, &text);
-        if (!status.ok())
-            return error_set(err, ST_FAIL, CAUSE_INTERNAL, "tokenizer: decode: %s",
-                             status.ToString().c_str());
-        return put(arg, text.data(), text.size(), err);
-    } catch (...) {
-        return caught("tokenizer: decode", err);
-    }
-}
-
 const char *spm_version(void)
 {
     return SPM_VERSION;

@@ -33,11 +33,6 @@ uint32_t spm_find(const struct spm *s, const char *piece, size_t size); /* unk w
 typedef enum status spm_put_fn(void *arg, const int *ids, size_t n, struct error *err);
 enum status spm_encode(const struct spm *s, const char *text, size_t size, spm_put_fn *put,
                        void *arg, struct error *err);
-/* Text of normal and byte pieces; `put` is called once. */
-typedef enum status spm_text_fn(void *arg, const char *text, size_t size, struct error *err);
-enum status spm_decode(const struct spm *s, const int *ids, size_t n, spm_text_fn *put, void *arg,
-                       struct error *err);
-
 /* Of the library, as far as it tells: its package's version at build time. */
 const char *spm_version(void);
 

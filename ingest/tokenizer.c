@@ -9,9 +9,9 @@
 #include "core/bytes.h"
 #include "core/file.h"
 #include "core/hash.h"
-#include "core/json.h"
 #include "core/unicode.h"
 #include "ingest/spm.h"
+#include "shards/pieces.h"
 
 #define SPACE_MARK "\xe2\x96\x81" /* U+2581, how the model writes a space */
 enum { SPACE_MARK_BYTES = 3 };
@@ -267,55 +267,18 @@ enum status tokenizer_encode_segment(const struct tokenizer *t, struct id_list *
     return spm_encode(bare ? t->no_prefix : t->model, text + offset, size, sink_put, &k, err);
 }
 
-static enum status append_text(void *arg, const char *text, size_t size, struct error *err)
+enum status tokenizer_pieces(const struct tokenizer *t, struct buffer *table, struct error *err)
 {
-    uint64_t replaced = 0;
-    return utf8_repair(arg, text, size, &replaced, err);
-}
-
-static const char *special_name(const struct special_ids *s, uint16_t id)
-{
-    const struct {
-        uint16_t id;
-        const char *name;
-    } names[] = { { s->bos, "<s>" },
-                  { s->eos, "</s>" },
-                  { s->pad, "<pad>" },
-                  { s->unk, "<unk>" },
-                  { s->soi, "<|startofimage|>" },
-                  { s->sniffer, "<image>" },
-                  { s->ref, "<ref>" },
-                  { s->ref_end, "</ref>" },
-                  { s->box, "<box>" },
-                  { s->box_end, "</box>" } };
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (names[i].id == id)
-            return names[i].name;
-    return id >= s->pieces ? "<out of vocabulary>" : NULL;
-}
-
-enum status tokenizer_decode(const struct tokenizer *t, struct buffer *out, const uint16_t *ids,
-                             size_t n, struct error *err)
-{
-    const struct special_ids *s = &t->special;
-    int *run = mem_calloc(n + 1, sizeof *run);
-    enum status st = run ? ST_OK : error_set(err, ST_FAIL, CAUSE_NOMEM, "decode %zu ids", n);
-
-    for (size_t i = 0; i < n && st == ST_OK;) {
-        size_t k = 0;
-        for (; i + k < n && !special_name(s, ids[i + k]); k++)
-            run[k] = ids[i + k];
-        if (k > 0)
-            st = spm_decode(t->model, run, k, append_text, out, err);
-        i += k;
-        if (st != ST_OK || i >= n)
-            break;
-        if (ids[i] != s->soi) /* a slot reads as one "<image>" */
-            st = buffer_append_str(out, special_name(s, ids[i]), err);
-        const uint16_t id = ids[i];
-        for (i++; id == s->sniffer && i < n && ids[i] == id;)
-            i++;
+    static const enum piece_kind kinds[] = { [SPM_NORMAL] = PIECE_NORMAL,
+                                             [SPM_UNKNOWN] = PIECE_UNKNOWN,
+                                             [SPM_CONTROL] = PIECE_CONTROL,
+                                             [SPM_UNUSED] = PIECE_UNUSED,
+                                             [SPM_BYTE] = PIECE_BYTE };
+    enum status st = ST_OK;
+    for (uint32_t id = 0; id < t->special.pieces && st == ST_OK; id++) {
+        size_t size = 0;
+        const char *piece = spm_piece(t->model, id, &size);
+        st = pieces_append(table, kinds[spm_type(t->model, id)], piece, size, err);
     }
-    mem_free(run);
     return st;
 }

@@ -68,10 +68,8 @@ enum status tokenizer_encode_plain(const struct tokenizer *t, struct id_list *ou
 enum status tokenizer_encode_segment(const struct tokenizer *t, struct id_list *out,
                                      const char *text, size_t size, bool after_slot,
                                      struct error *err);
-/* For people: pieces as text, specials by name, a run of sniffers as one "<image>". Appends UTF-8
- * (bytes that are none come as U+FFFD). */
-enum status tokenizer_decode(const struct tokenizer *t, struct buffer *out, const uint16_t *ids,
-                             size_t n, struct error *err);
+/* Appends the table of shards/pieces.h, for people who read ids without the model. */
+enum status tokenizer_pieces(const struct tokenizer *t, struct buffer *table, struct error *err);
 
 #ifdef __cplusplus
 }

@@ -253,8 +253,20 @@ static enum status take_record(struct unit *u, const struct document *d, struct 
 
 /* ---- inputs ---- */
 
+/* An archive may hold several members, each with a name of its own in record keys: every one is an
+ * input of the unit's facts, and all are the same file. */
+static enum status name_input(struct unit *u, const char *name, struct error *err)
+{
+    const struct input *in = &u->c->schedule->inputs.list[u->scheduled];
+    if (u->named && strcmp(unit_input(u)->name, name) == 0)
+        return ST_OK;
+    u->named = true;
+    return unit_facts_input(u->driver->facts, in->file, name, in->size, &u->input, err);
+}
+
 static enum status next_record(struct unit *u, struct error *err)
 {
+    const struct input *in = &u->c->schedule->inputs.list[u->scheduled];
     const struct document *d = NULL;
     struct source_damage damage;
     struct error why = { 0 };
@@ -262,13 +274,17 @@ static enum status next_record(struct unit *u, struct error *err)
     memset(&damage, 0, sizeof damage);
     enum status st = source_next(u->source, &d, &damage, &why);
     if (st == ST_SKIP) {
-        st = damaged_record(u, &damage, &why, err);
+        st = name_input(u, u->named ? unit_input(u)->name : in->name, err);
+        if (st == ST_OK)
+            st = damaged_record(u, &damage, &why, err);
     } else if (st == ST_OK) {
-        st = take_record(u, d, err);
+        st = name_input(u, d->file.data, err);
+        if (st == ST_OK)
+            st = take_record(u, d, err);
         if (st == ST_OK)
             st = count_damage(u, false, err);
         else
-            error_prefix(err, st, "%s: record %" PRIu64, unit_input(u)->file, u->record);
+            error_prefix(err, st, "%s: record %" PRIu64, in->file, u->record);
     } else if (st == ST_FAIL && err) {
         *err = why;
     }
@@ -284,10 +300,9 @@ static enum status open_input(struct unit *u, uint32_t scheduled, struct error *
     const struct input *in = &u->c->schedule->inputs.list[scheduled];
     u->scheduled = scheduled;
     u->record = 0;
-    enum status st =
-        unit_facts_input(u->driver->facts, in->file, in->name, in->size, &u->input, err);
-    if (st != ST_OK || u->source)
-        return st; /* carried over: stands where this cut begins */
+    u->named = false;
+    if (u->source)
+        return ST_OK; /* carried over: stands where this cut begins */
     return u->c->opt->kind == INGEST_MMC4
                ? source_open_mmc4(&u->source, in->path, in->file, &u->c->opt->limits, err)
                : source_open_pairs(&u->source, in->path, in->file, &u->c->opt->limits, err);
@@ -302,12 +317,17 @@ static enum status read_input(struct unit *u, const struct schedule_unit *s, str
         if (st == ST_OK)
             st = next_record(u, err);
     }
+    if (st != ST_OK && st != ST_END)
+        return st;
     const char *why = NULL;
-    if (st == ST_END && source_incomplete(u->source, &why)) {
+    const bool incomplete = st == ST_END && source_incomplete(u->source, &why);
+    const struct input *in = &u->c->schedule->inputs.list[u->scheduled];
+    st = u->named ? ST_OK : name_input(u, in->name, err);
+    if (st == ST_OK && incomplete) {
         unit_input(u)->incomplete = true;
-        log_line(LOG_WARN, "%s: incomplete: %s", unit_input(u)->file, why ? why : "ends early");
+        log_line(LOG_WARN, "%s: incomplete: %s", in->file, why ? why : "ends early");
     }
-    return st == ST_END ? ST_OK : st;
+    return st;
 }
 
 static enum status read_inputs(struct unit *u, struct carry *carry, struct error *err)
@@ -325,7 +345,7 @@ static enum status read_inputs(struct unit *u, struct carry *carry, struct error
         }
         if (st == ST_END)
             st = error_set(err, ST_FAIL, CAUSE_IO, "%s: changed since it was scheduled",
-                           unit_input(u)->file);
+                           u->c->schedule->inputs.list[s->first + i].path);
         if (st == ST_OK)
             st = read_input(u, s, err);
         if (st != ST_OK || s->take == 0)
@@ -409,7 +429,7 @@ bool unit_follows(void *arg, uint32_t unit)
 {
     const struct unit_context *c = arg;
     const struct schedule_unit *a = &c->schedule->units[unit - 1], *b = &c->schedule->units[unit];
-    return a->take > 0 && b->take > 0 && a->first == b->first;
+    return a->take > 0 && a->first == b->first;
 }
 
 void unit_release(void *arg, void *carry)

@@ -49,7 +49,8 @@ struct unit {
     const struct unit_context *c;
     const struct driver_unit *driver;
     struct source *source;
-    size_t input;       /* open one, in the unit's facts */
+    bool named;         /* the open input stands in the unit's facts, */
+    size_t input;       /* at this place */
     uint32_t scheduled; /* the same in the schedule */
     uint64_t record;    /* running number in the input of the record at hand */
     struct unit_damage damage;

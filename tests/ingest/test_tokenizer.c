@@ -154,31 +154,6 @@ static void special_strings_in_text_never_become_special_ids(void **state)
     tokenizer_close(&t);
 }
 
-static void decoding_gives_the_text_back(void **state)
-{
-    (void)state;
-    static const char text[] = "two cups of tea \xe2\x82\xac \xe7\xbb\x99 on a tray";
-    struct tokenizer *t = open_variant(TOKENIZER_A);
-    const struct special_ids *s = tokenizer_special(t);
-    struct id_list ids = { 0 };
-    struct buffer out = { 0 };
-    struct error err = { 0 };
-
-    id_list_push(&ids, s->bos, 1, &err);
-    id_list_push(&ids, s->soi, 1, &err);
-    id_list_push(&ids, s->sniffer, 77, &err);
-    tokenizer_encode_segment(t, &ids, text, strlen(text), true, &err);
-    id_list_push(&ids, s->eos, 1, &err);
-    assert_int_equal(tokenizer_decode(t, &out, ids.data, ids.size, &err), ST_OK);
-    buffer_append(&out, "", 1, &err);
-    char want[200];
-    snprintf(want, sizeof want, "<s><image>%s</s>", text);
-    assert_string_equal((char *)out.data, want);
-    buffer_clear(&out);
-    id_list_clear(&ids);
-    tokenizer_close(&t);
-}
-
 static void a_model_cut_or_flipped_anywhere_is_refused_or_still_safe(void **state)
 {
     (void)state;
@@ -229,7 +204,6 @@ int main(void)
         cmocka_unit_test(bare_and_packed_ids_equal_the_reference_texts),
         cmocka_unit_test(variants_equal_the_reference_templates),
         cmocka_unit_test(special_strings_in_text_never_become_special_ids),
-        cmocka_unit_test(decoding_gives_the_text_back),
         cmocka_unit_test(a_model_cut_or_flipped_anywhere_is_refused_or_still_safe),
         cmocka_unit_test(a_normaliser_table_that_points_outside_is_refused),
     };
