@@ -32,7 +32,7 @@ struct source_damage {
     struct text record;         /* LINE in decimal, or KEY */
     uint64_t offset;            /* of the raw record in its decompressed stream */
     uint64_t length;            /* raw bytes */
-    struct hash128 hash;        /* XXH3-128 of them */
+    uint64_t hash;              /* XXH3-64 of them */
     const char *stage;          /* "read", "parse", "picture" */
     struct text found, allowed; /* data NULL: nothing to say */
 };

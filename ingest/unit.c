@@ -49,7 +49,7 @@ static enum status put_row(struct unit *u, struct quarantine_row *row, const str
 }
 
 enum status unit_quarantine(struct unit *u, const char *member, const char *stage, uint64_t offset,
-                            uint64_t length, struct hash128 hash, const struct error *why,
+                            uint64_t length, uint64_t hash, const struct error *why,
                             struct error *err)
 {
     const struct document *d = u->document;

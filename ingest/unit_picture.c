@@ -53,13 +53,14 @@ static enum status prepare(struct unit *u, struct image_info *info, const void *
 
 /* A row for the damaged picture, and its code for the counts. */
 static enum status reject(struct unit *u, uint32_t index, struct filter_image *image,
-                          const char *member, size_t size, struct hash128 hash,
+                          const char *member, const void *data, size_t size,
                           const struct error *why, struct error *err)
 {
     *image = (struct filter_image){ FILTER_QUARANTINED, FILTER_NONE };
     snprintf(u->codes[index], sizeof u->codes[index], "%s",
              why->code[0] ? why->code : error_cause_name(why->cause));
-    const enum status st = unit_quarantine(u, member, "picture", 0, size, hash, why, err);
+    const enum status st =
+        unit_quarantine(u, member, "picture", 0, size, hash_xxh3_64(data, size), why, err);
     return st == ST_OK ? ST_SKIP : st;
 }
 
@@ -74,7 +75,7 @@ enum status unit_picture_take(struct unit *u, uint32_t index, struct filter_imag
         return drop(image, FILTER_F16_EXCLUDED);
     const enum status st = prepare(u, &out->info, data, size, &why);
     if (st == ST_SKIP)
-        return reject(u, index, image, member, size, out->original_hash, &why, err);
+        return reject(u, index, image, member, data, size, &why, err);
     if (st != ST_OK) {
         if (err)
             *err = why;
@@ -98,8 +99,7 @@ enum status unit_picture_verify(void *arg, const struct document *d, uint32_t in
     struct error why = { 0 };
     const enum status st = picture_reader_read(u->reader, &u->raw, &u->places[index], &why);
     if (st == ST_SKIP) /* damaged where it lies: the member of a cut tar */
-        return reject(u, index, image, member, u->raw.size, hash_xxh3_128(u->raw.data, u->raw.size),
-                      &why, err);
+        return reject(u, index, image, member, u->raw.data, u->raw.size, &why, err);
     if (st != ST_OK) {
         if (err)
             *err = why;

@@ -75,7 +75,7 @@ struct unit {
 
 struct unit_input *unit_input(struct unit *u);
 enum status unit_quarantine(struct unit *u, const char *member, const char *stage, uint64_t offset,
-                            uint64_t length, struct hash128 hash, const struct error *why,
+                            uint64_t length, uint64_t hash, const struct error *why,
                             struct error *err);
 
 /* unit_picture.c. Verifies u->raw and puts it into the spool. ST_OK: u->pictures[index] is set. ST_SKIP: *image says
