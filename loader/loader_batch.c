@@ -314,17 +314,12 @@ enum status loader_decode_image(struct loader *l, struct loader_slot *s, int64_t
     struct batch *b = &s->buffer->batch;
     const struct batch_image *image = &b->images[i];
     const struct store_sequence *from = &s->rows[image->row].stored;
-    const struct buffer *bytes = &from->pictures[image->slot];
+    const struct store_picture *bytes = &from->pictures[image->slot];
     const int64_t base = i - image->slot;
 
     enum status st = decode_picture(b->image ? b->image + i * 3 * b->R * b->R : NULL,
                                     b->image_dec ? b->image_dec + i * 3 * b->Rd * b->Rd : NULL,
                                     bytes->data, bytes->size, &l->opt.decode, timing, err);
-    if (st != ST_OK)
-        return error_prefix(
-            err, st, "%s: shard %u: sequence %llu: picture %d",
-            store_folder(l->store, s->rows[image->row].sample.source, from->dataset),
-            (unsigned)from->shard, (unsigned long long)from->index, (int)image->slot);
     const double begin = clock_seconds();
     for (int64_t k = 0; k < (int64_t)from->sample.image_count && st == ST_OK; k++) {
         if (from->twin[k] != (uint32_t)image->slot)
@@ -336,9 +331,13 @@ enum status loader_decode_image(struct loader *l, struct loader_slot *s, int64_t
         if (b->mask)
             st = fill_region(b, base + k, &from->sample.images[k].mask, err);
     }
-    for (int64_t k = 0; k < (int64_t)from->sample.image_count; k++)
+    for (int64_t k = 0; k < (int64_t)from->sample.image_count && st == ST_OK; k++)
         if (from->twin[k] == (uint32_t)image->slot)
             flip_image(b, base + k);
     *assemble_seconds += clock_seconds() - begin;
+    if (st != ST_OK)
+        error_prefix(err, st, "%s: shard %u: sequence %llu: picture %d",
+                     store_folder(l->store, s->rows[image->row].sample.source, from->dataset),
+                     (unsigned)from->shard, (unsigned long long)from->index, (int)image->slot);
     return st;
 }

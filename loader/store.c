@@ -43,7 +43,7 @@ void store_sequence_init(struct store_sequence *s)
 void store_sequence_clear(struct store_sequence *s)
 {
     for (size_t i = 0; s->pictures && i < s->sample.image_count; i++)
-        buffer_clear(&s->pictures[i]);
+        buffer_clear(&s->pictures[i].memory);
     mem_free(s->pictures);
     mem_free(s->twin);
     arena_clear(&s->arena);
@@ -302,10 +302,13 @@ static enum status read_pictures(struct store_sequence *out, struct shard_reader
         out->twin[i] = first;
         if (first < i)
             continue;
-        if (shard_reader_picture(r, number, &out->pictures[i], &picture, err) != ST_OK)
+        struct store_picture *to = &out->pictures[i];
+        if (shard_reader_picture(r, number, &to->memory, &picture, err) != ST_OK)
             return ST_FAIL;
+        to->data = picture.data;
+        to->size = picture.size;
         out->picture_bytes += picture.size;
-        out->bytes += out->pictures[i].cap;
+        out->bytes += to->memory.cap;
     }
     return ST_OK;
 }

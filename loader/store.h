@@ -13,11 +13,16 @@
 #include "loader/loader.h"
 #include "shards/sample.h"
 
+struct store_picture {
+    struct buffer memory; /* the record; empty where `twin` is an earlier one */
+    const uint8_t *data;  /* the picture's bytes, inside of it */
+    size_t size;
+};
 /* A sequence with the stored bytes of its pictures. */
 struct store_sequence {
     struct arena arena; /* of `sample` */
     struct sample sample;
-    struct buffer *pictures; /* [sample.image_count]; empty where `twin` is an earlier one */
+    struct store_picture *pictures; /* [sample.image_count] */
     uint32_t *twin;          /* [image_count] first image of the sequence with the same picture */
     uint32_t dataset, shard; /* where it came from */
     uint64_t index;
