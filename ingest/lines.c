@@ -42,7 +42,7 @@ enum status lines_open(struct lines **out, const char *path, const struct source
     if (!s->block)
         error_set(err, st, CAUSE_NOMEM, "%s: out of memory", path);
     else
-        st = hash_stream_open(&s->sum, HASH_XXH3_128, err);
+        st = hash_stream_open(&s->sum, HASH_XXH3_64, err);
     if (st == ST_OK)
         st = stream_open(&s->stream, path, &s->limits, err);
     if (st != ST_OK)
@@ -114,17 +114,13 @@ static void place(struct lines *s, struct line *l, uint64_t length, bool newline
     s->offset += length + newline;
 }
 
-/* XXH3-128 of the line too long. */
-static struct hash128 long_hash(struct lines *s)
+/* XXH3-64 of the line too long. */
+static uint64_t long_hash(struct lines *s)
 {
-    struct hash128 h = { 0, 0 };
-    uint8_t digest[16];
-    char hex[33];
+    uint8_t digest[8];
     hash_stream_digest(s->sum, digest);
-    hash_hex(hex, digest, sizeof digest);
-    hash128_from_hex(&h, hex, 32);
     s->long_size = 0;
-    return h;
+    return load_u64le(digest);
 }
 
 /* The line too long that ends here. */
@@ -163,7 +159,7 @@ static void cut_line(struct lines *s, struct line *l)
 {
     const size_t size = s->part.size;
     place(s, l, size + s->long_size, false);
-    l->hash = s->long_size > 0 ? long_hash(s) : hash_xxh3_128(s->part.data, size);
+    l->hash = s->long_size > 0 ? long_hash(s) : hash_xxh3_64(s->part.data, size);
     s->part.size = 0;
 }
 

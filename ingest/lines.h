@@ -17,7 +17,7 @@ struct line {
     uint64_t number;     /* from 0, in its member */
     uint64_t offset;     /* of its first byte in the decompressed member */
     uint64_t length;     /* bytes without the newline */
-    struct hash128 hash; /* of these bytes; set with ST_SKIP only */
+    uint64_t hash;       /* XXH3-64 of these bytes; set with ST_SKIP only */
     const uint8_t *data; /* NULL with ST_SKIP */
 };
 

@@ -67,7 +67,7 @@ static enum status jsonl_next(struct source *source, const struct document **d,
     const size_t bom = l.number == 0 && l.length >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     st = mmc4_parse(s->parser, &s->doc, &damage->found, &damage->allowed, p + bom,
                     (size_t)l.length - bom, l.offset + bom, err);
-    l.hash = hash_xxh3_128(p, (size_t)l.length);
+    l.hash = hash_xxh3_64(p, (size_t)l.length);
     if (st == ST_SKIP) {
         fill_damage(s, damage, &l);
         damage->stage = "parse";
