@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "cli/command.h"
-#include "cli/golden.h"
+#include "cli/golden_model.h"
 #include "cli/options.h"
 #include "core/log.h"
 
@@ -43,6 +43,7 @@ static const struct {
     golden_fn *run;
 } kinds[] = {
     { "module", run_module },
+    { "stage", golden_stage },
 };
 
 static enum status run_kind(struct golden *g, struct error *err)

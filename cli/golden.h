@@ -47,6 +47,9 @@ void golden_problem(struct golden *g, const char *fmt, ...) __attribute__((forma
 /* ST_FAIL with all problems so far in one text. */
 enum status golden_ready(const struct golden *g, struct error *err);
 
+/* Memory of the case, zeroed; NULL and a problem where there is none. */
+void *golden_memory(struct golden *g, int64_t n, size_t size);
+
 /* Values of case.json. `key` is a path from the root: "config.llm.hidden". A fault notes a problem and
  * gives 1, so that sizes computed from it stay harmless. */
 const struct json_value *golden_value(const struct golden *g, const char *key); /* NULL: absent */
@@ -80,13 +83,14 @@ void golden_put_ids(struct golden *g, const char *name, const int32_t *data, int
 /* [I,H,W,C] as [I,C,H,W]. */
 void golden_put_nchw(struct golden *g, const char *name, const float *data, int64_t I, int64_t H,
                      int64_t W, int64_t C);
+/* A tensor of the program (arena pictures, rank 4: channels first). */
+void golden_put_tensor(struct golden *g, const char *name, const void *data,
+                       const struct tensor *t);
 /* Every kept, named arena tensor under its name with `prefix` in front (rank 4: as pictures, channels
  * first). */
 void golden_put_probes(struct golden *g, struct runner *r, const struct program *p,
                        const char *prefix);
 /* grad_in.NAME: the gradient of tensor `name`, zeros where none flows. */
-/* Memory of the case, zeroed; NULL and a problem where there is none. */
-void *golden_memory(struct golden *g, int64_t n, size_t size);
 void golden_put_grad_in(struct golden *g, struct runner *r, struct program *p, const char *name);
 /* grad.NAME of every parameter that trains. */
 void golden_put_gradients(struct golden *g, const struct params *params);

@@ -94,7 +94,7 @@ void golden_put_nchw(struct golden *g, const char *name, const float *data, int6
                 to[(i * C + c) * H * W + s] = data[(i * H * W + s) * C + c];
 }
 
-static void put_tensor(struct golden *g, const char *name, const void *data, const struct tensor *t)
+void golden_put_tensor(struct golden *g, const char *name, const void *data, const struct tensor *t)
 {
     const float *values = data;
     if (t->role == ROLE_INDEX)
@@ -114,7 +114,7 @@ void golden_put_probes(struct golden *g, struct runner *r, const struct program 
         if (t->place != PLACE_ARENA || !t->kept || t->name[0] == '\0' || !runner_data(r, i))
             continue;
         snprintf(name, sizeof name, "%s%s", prefix, t->name);
-        put_tensor(g, name, runner_data(r, i), t);
+        golden_put_tensor(g, name, runner_data(r, i), t);
     }
 }
 
@@ -126,9 +126,11 @@ void golden_put_grad_in(struct golden *g, struct runner *r, struct program *p, c
     if (id == TENSOR_NONE)
         return;
     const struct tensor *t = &p->tensors[id];
-    const int gradient = t->gradient;
+    const int root = program_root(p, id);
+    const int gradient =
+        p->tensors[root].count == t->count ? p->tensors[root].gradient : TENSOR_NONE;
     if (gradient != TENSOR_NONE && p->tensors[gradient].started && runner_data(r, gradient)) {
-        put_tensor(g, full, runner_data(r, gradient), t);
+        golden_put_tensor(g, full, runner_data(r, gradient), t);
         return;
     }
     float *to = slot(g, full, t->count);

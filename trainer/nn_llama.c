@@ -47,7 +47,9 @@ static int self_attention(struct llama *m, int x)
     const struct attention_geometry g = {
         .heads = H, .causal = true, .first = m->in->first, .count = m->in->count
     };
+    const char *part = program_part(p, "llm attention");
     const int a = op_attention(p, q, k, v, g);
+    program_part(p, part);
     return op_add(p, op_linear(p, a, weight(m, "self_attn.o_proj", C, C), TENSOR_NONE), x);
 }
 
