@@ -27,14 +27,14 @@ static void escape_controls(char *out, size_t cap, const char *in)
     out[n] = '\0';
 }
 
-enum status error_set(struct error *err, enum status st, enum cause cause, const char *fmt, ...)
+void error_note(struct error *err, enum cause cause, const char *fmt, ...)
 {
     const int sys = errno;
     char raw[sizeof err->text], full[sizeof err->text];
     const bool from_system = cause == CAUSE_IO || cause == CAUSE_CREATE;
 
     if (!err || err->cause != CAUSE_NONE)
-        return st;
+        return;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(raw, sizeof raw, fmt, ap);
@@ -50,22 +50,20 @@ enum status error_set(struct error *err, enum status st, enum cause cause, const
     err->sys = from_system ? sys : 0;
     err->code[0] = '\0';
     escape_controls(err->text, sizeof err->text, full);
-    return st;
 }
 
-enum status error_code(struct error *err, enum status st, const char *code)
+void error_note_code(struct error *err, const char *code)
 {
     if (err && err->code[0] == '\0')
         snprintf(err->code, sizeof err->code, "%s", code);
-    return st;
 }
 
-enum status error_prefix(struct error *err, enum status st, const char *fmt, ...)
+void error_note_prefix(struct error *err, const char *fmt, ...)
 {
     char raw[sizeof err->text], where[sizeof err->text], joined[2 * sizeof err->text + 4];
 
     if (!err || err->cause == CAUSE_NONE)
-        return st;
+        return;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(raw, sizeof raw, fmt, ap);
@@ -74,7 +72,6 @@ enum status error_prefix(struct error *err, enum status st, const char *fmt, ...
     snprintf(joined, sizeof joined, "%s: %s", where, err->text);
     joined[sizeof err->text - 1] = '\0';
     memcpy(err->text, joined, strlen(joined) + 1);
-    return st;
 }
 
 void error_clear(struct error *err)

@@ -37,23 +37,30 @@ enum cause {
 struct error {
     enum cause cause;
     int sys;         /* errno or cudaError_t at the time of the fault, else 0 */
-    char code[32];   /* short stable name for quarantine rows, "" where none; see error_code() */
+    char code[32];   /* short stable name for quarantine rows, "" where none; see error_code */
     char text[1024]; /* one line: "file: member: record: byte: what: got X, want Y" */
 };
 
-/* Fills *err from the arguments and errno (CAUSE_IO, _NOMEM, _CREATE) and returns `st`, so that a
- * failing line reads `return error_set(...)`. The first cause wins: a set error is left alone, so
- * whoever handles an ST_SKIP clears *err (error_clear) before going on. Control bytes in the text
- * are escaped as \xNN. `err` may be NULL. */
-enum status error_set(struct error *err, enum status st, enum cause cause, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-
-/* Names the fault for machines: "json-syntax", "jpeg-truncated". Returns `st`. First code wins. */
-enum status error_code(struct error *err, enum status st, const char *code);
-
-/* Puts "where: " in front of the text as the error rises. Returns `st`. */
-enum status error_prefix(struct error *err, enum status st, const char *fmt, ...)
+/* Fills *err from the arguments and errno (CAUSE_IO, _CREATE). The first cause wins: a set error is left
+ * alone, so whoever handles an ST_SKIP clears *err (error_clear) before going on. Control bytes in the
+ * text are escaped as \xNN. `err` may be NULL. */
+void error_note(struct error *err, enum cause cause, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Names the fault for machines: "json-syntax", "picture-truncated". The first code wins. */
+void error_note_code(struct error *err, const char *code);
+/* Puts "where: " in front of the text as the error rises. */
+void error_note_prefix(struct error *err, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static inline enum status error_status(enum status st)
+{
+    return st;
+}
+/* The same three as expressions of value `st`, so that a failing line reads `return error_set(err, ST_FAIL,
+ * CAUSE_FORMAT, "...")`. Macros, so that compilers and analyzers see which status it is. */
+#define error_set(err, st, cause, ...) (error_note((err), (cause), __VA_ARGS__), error_status(st))
+#define error_code(err, st, code)      (error_note_code((err), (code)), error_status(st))
+#define error_prefix(err, st, ...)     (error_note_prefix((err), __VA_ARGS__), error_status(st))
 
 void error_clear(struct error *err);
 
