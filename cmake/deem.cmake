@@ -38,7 +38,8 @@ function(deem_test name source)
   add_executable(${target} ${source})
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${target} PRIVATE ${ARG_LINK} deem_test_support PkgConfig::CMOCKA)
-  target_compile_options(${target} PRIVATE -Wno-double-promotion) # tests compare floats with doubles
+  # tests compare floats with doubles; options of a source come last
+  set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Wno-double-promotion)
   target_compile_definitions(${target} PRIVATE TEST_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
     TEST_GOLDENS="${CMAKE_SOURCE_DIR}/tests/goldens" TEST_DEEM="$<TARGET_FILE:deem>")
   add_test(NAME ${name} COMMAND ${target} ${ARG_ARGS})
