@@ -122,6 +122,13 @@ static void attention_of_every_mask_and_width_matches_loops(void **state)
         { { 1, 0, 1.0f, 0, 0, 0, 0 }, 1, 1, 1, 1, 1, false },     /* one of everything */
         { { 1, 1, 0.3f, 0, 0, 0, 0 }, 1, 130, 300, 4, 1, false }, /* several tiles each way */
         { { 1, 0, 0.3f, 0.1f, 0, 0, 0 }, 1, 65, 260, 3, 1, true },
+        { { 1, 0, 0.9f, 0, 0, 0, 0 },
+          1,
+          66,
+          600,
+          2,
+          1,
+          false }, /* later tiles hold larger scores */
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

@@ -382,6 +382,9 @@ static void sums_are_exact_on_small_integers_in_any_run(void **state)
     for (int i = 2 * REDUCE_RUN; i < N - 1; i++)
         last += (double)v[i] * (double)v[i];
     assert_near(((float *)runs.data)[2], last, 0.0);
+    v[REDUCE_RUN - 1] = 1000.0f; /* the last of its run */
+    assert_int_equal(reduce_squares_fwd_cpu(&ctx, &runs, &x, NULL, NULL), ST_OK);
+    assert_true(((float *)runs.data)[0] > 1e6f && ((float *)runs.data)[1] < 1e6f);
     v[REDUCE_RUN] = NAN;
     assert_int_equal(reduce_squares_fwd_cpu(&ctx, &runs, &x, NULL, NULL), ST_OK);
     assert_true(isnan(((float *)runs.data)[1]) && isfinite(((float *)runs.data)[0]));

@@ -203,6 +203,15 @@ static void convolutions_of_all_geometries_match_loops(void **state)
         { { 3, 1, 1, 1, 1, 0 }, 1, 7, 7, 2, 3, 3, 3, true },    /* apart, with padding */
         { { 1, 1, 1, 1, 1, 0 }, 1, 1, 1, 1, 1, 3, 3, true },    /* a single pixel */
         { { 1, 1, 1, 1, 1, 0 }, 1, 33, 31, 40, 3, 3, 3, true }, /* several runs */
+        { { 1, 1, 1, 1, 1, 0 },
+          1,
+          25,
+          25,
+          200,
+          1,
+          3,
+          3,
+          false }, /* of the weights' gradient, too */
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
