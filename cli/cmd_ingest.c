@@ -80,21 +80,20 @@ static void show_limits(struct ingest_options *o)
 static enum status set_limit(struct ingest_options *o, const char *text, struct error *err)
 {
     struct limit limits[LIMITS];
-    const char *names[LIMITS];
     const size_t size = strcspn(text, "=");
     char *end = NULL;
 
     list_limits(limits, o);
     for (int i = 0; i < LIMITS; i++) {
-        names[i] = limits[i].name;
-        if (strlen(names[i]) != size || memcmp(names[i], text, size) != 0)
+        const char *name = limits[i].name;
+        if (strlen(name) != size || memcmp(name, text, size) != 0)
             continue;
         errno = 0;
         const char *number = text[size] ? text + size + 1 : "";
         const unsigned long long v = strtoull(number, &end, 10);
         if (*number < '0' || *number > '9' || *end || errno || v < 1 ||
             (!limits[i].wide && v > INT32_MAX))
-            return error_set(err, ST_FAIL, CAUSE_ARG, "--limit %s: want %s=NUMBER", text, names[i]);
+            return error_set(err, ST_FAIL, CAUSE_ARG, "--limit %s: want %s=NUMBER", text, name);
         if (limits[i].wide)
             *limits[i].wide = v;
         else if (limits[i].narrow)
@@ -103,10 +102,8 @@ static enum status set_limit(struct ingest_options *o, const char *text, struct 
             *limits[i].plain = (unsigned)v;
         return ST_OK;
     }
-    const char *near = options_nearest(text, names, LIMITS);
-    return error_set(err, ST_FAIL, CAUSE_ARG,
-                     "--limit %s: no such limit%s%s; --show-limits lists them", text,
-                     near ? ", nearest is " : "", near ? near : "");
+    return error_set(err, ST_FAIL, CAUSE_ARG, "--limit %s: no such limit; --show-limits lists them",
+                     text);
 }
 
 /* ---- options ---- */

@@ -38,11 +38,12 @@ static enum status open_source(struct source **s, const struct ingest_options *o
 
 static enum status add_name(struct share *s, const struct document *d, struct error *err)
 {
-    const size_t n = d->file.size + 1;
-    if (s->names.size >= n && memcmp(s->names.data + s->names.size - n, d->file.data, n) == 0 &&
-        (s->names.size == n || s->names.data[s->names.size - n - 1] == 0))
+    const size_t n = d->file.size;
+    const uint8_t *last = n + 1 <= s->names.size ? s->names.data + s->names.size - n - 1 : NULL;
+    if (last && memcmp(last, d->file.data, n) == 0 && (last == s->names.data || last[-1] == 0))
         return ST_OK;
-    return buffer_append(&s->names, d->file.data, n, err);
+    const enum status st = buffer_append(&s->names, d->file.data, n, err);
+    return st == ST_OK ? buffer_append(&s->names, "", 1, err) : st;
 }
 
 static enum status look_up(struct share *s, const struct document *d, struct error *err)

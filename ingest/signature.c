@@ -97,7 +97,6 @@ static void write_captions(struct json_writer *w, const struct ingest_options *o
 static void write_options(struct json_writer *w, const struct ingest_options *opt,
                           struct error *err)
 {
-    json_key(w, "options");
     json_begin_object(w);
     put_uint(w, "seed", opt->filter.seed);
     if (opt->kind == INGEST_MMC4) {
@@ -132,8 +131,8 @@ static void write_versions(struct json_writer *w)
     put_text(w, "lmdb", mdb_version(NULL, NULL, NULL));
     snprintf(text, sizeof text, "%u", XXH_versionNumber());
     put_text(w, "xxhash", text);
-    snprintf(text, sizeof text, "%d", JPEG_LIB_VERSION);
-    put_text(w, "libjpeg", text);
+    snprintf(text, sizeof text, "%d", LIBJPEG_TURBO_VERSION_NUMBER);
+    put_text(w, "libjpeg-turbo", text);
     put_text(w, "sentencepiece", spm_version());
     json_end_object(w);
 }

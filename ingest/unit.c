@@ -255,13 +255,28 @@ static enum status take_record(struct unit *u, const struct document *d, struct 
 
 /* An archive may hold several members, each with a name of its own in record keys: every one is an
  * input of the unit's facts, and all are the same file. */
-static enum status name_input(struct unit *u, const char *name, struct error *err)
+static enum status name_input(struct unit *u, const char *name, size_t size, struct error *err)
 {
     const struct input *in = &u->c->schedule->inputs.list[u->scheduled];
-    if (u->named && strcmp(unit_input(u)->name, name) == 0)
+    if (u->named && strlen(unit_input(u)->name) == size &&
+        memcmp(unit_input(u)->name, name, size) == 0)
         return ST_OK;
-    u->named = true;
-    return unit_facts_input(u->driver->facts, in->file, name, in->size, &u->input, err);
+    u->name.size = 0;
+    enum status st = buffer_append(&u->name, name, size, err);
+    if (st == ST_OK)
+        st = buffer_append(&u->name, "", 1, err);
+    if (st == ST_OK)
+        st = unit_facts_input(u->driver->facts, in->file, (const char *)u->name.data, in->size,
+                              &u->input, err);
+    u->named = u->named || st == ST_OK;
+    return st;
+}
+
+/* Where nothing has named the open input yet, it goes by its file's name. */
+static enum status name_by_file(struct unit *u, struct error *err)
+{
+    const char *name = u->c->schedule->inputs.list[u->scheduled].name;
+    return u->named ? ST_OK : name_input(u, name, strlen(name), err);
 }
 
 static enum status next_record(struct unit *u, struct error *err)
@@ -274,11 +289,11 @@ static enum status next_record(struct unit *u, struct error *err)
     memset(&damage, 0, sizeof damage);
     enum status st = source_next(u->source, &d, &damage, &why);
     if (st == ST_SKIP) {
-        st = name_input(u, u->named ? unit_input(u)->name : in->name, err);
+        st = name_by_file(u, err);
         if (st == ST_OK)
             st = damaged_record(u, &damage, &why, err);
     } else if (st == ST_OK) {
-        st = name_input(u, d->file.data, err);
+        st = name_input(u, d->file.data, d->file.size, err);
         if (st == ST_OK)
             st = take_record(u, d, err);
         if (st == ST_OK)
@@ -322,7 +337,7 @@ static enum status read_input(struct unit *u, const struct schedule_unit *s, str
     const char *why = NULL;
     const bool incomplete = st == ST_END && source_incomplete(u->source, &why);
     const struct input *in = &u->c->schedule->inputs.list[u->scheduled];
-    st = u->named ? ST_OK : name_input(u, in->name, err);
+    st = name_by_file(u, err);
     if (st == ST_OK && incomplete) {
         unit_input(u)->incomplete = true;
         log_line(LOG_WARN, "%s: incomplete: %s", in->file, why ? why : "ends early");
