@@ -44,6 +44,7 @@ static const struct {
 } kinds[] = {
     { "module", run_module },
     { "stage", golden_stage },
+    { "steps", golden_steps },
 };
 
 static enum status run_kind(struct golden *g, struct error *err)
