@@ -13,6 +13,7 @@ struct command {
 };
 
 /* The commands, one cmd_*.c each. */
+command_fn cmd_bench;
 command_fn cmd_decode;
 command_fn cmd_golden;
 command_fn cmd_export;

@@ -11,6 +11,7 @@ static const struct command commands[] = {
     { "plot", "draw the curves of a training run", cmd_plot },
     { "golden", "run one numerical reference case and compare", cmd_golden },
     { "export", "mask sets as COCO-shaped and conversation files", cmd_export },
+    { "bench", "measure a part as a share of its limit", cmd_bench },
     { NULL, NULL, NULL },
 };
 
