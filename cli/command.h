@@ -17,6 +17,9 @@ command_fn cmd_bench;
 command_fn cmd_decode;
 command_fn cmd_golden;
 command_fn cmd_export;
+command_fn cmd_inspect;
 command_fn cmd_plot;
+command_fn cmd_stats;
+command_fn cmd_verify;
 
 #endif

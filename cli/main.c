@@ -12,6 +12,9 @@ static const struct command commands[] = {
     { "golden", "run one numerical reference case and compare", cmd_golden },
     { "export", "mask sets as COCO-shaped and conversation files", cmd_export },
     { "bench", "measure a part as a share of its limit", cmd_bench },
+    { "inspect", "look into a dataset, or at what a training step sees", cmd_inspect },
+    { "stats", "counts, histograms and drop reasons of a dataset", cmd_stats },
+    { "verify", "every checksum, digest and count of a dataset or checkpoint", cmd_verify },
     { NULL, NULL, NULL },
 };
 
