@@ -42,6 +42,7 @@ static const struct {
     const char *name;
     golden_fn *run;
 } kinds[] = {
+    { "generate", golden_generate },
     { "module", run_module },
     { "stage", golden_stage },
     { "steps", golden_steps },

@@ -41,6 +41,6 @@ enum status golden_read_batch(struct golden *g, const struct deem_config *c,
                               struct golden_batch *out, struct error *err);
 void golden_batch_clear(struct golden_batch *b);
 
-golden_fn golden_stage, golden_steps;
+golden_fn golden_generate, golden_stage, golden_steps;
 
 #endif

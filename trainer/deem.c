@@ -230,6 +230,16 @@ static void write_losses(struct deem *m, struct wires *w)
     }
 }
 
+/* Evaluation: the logits of the tokens that are asked for. */
+static void write_logits(struct deem *m, struct wires *w)
+{
+    struct program *p = m->p;
+    const int64_t T = m->shape.B * m->shape.L;
+    m->wanted = program_batch(p, "wanted", ROLE_INDEX, &m->shape.wanted, 1);
+    const int rows = program_reshape(p, w->hidden, (int64_t[]){ T, m->config.llm.hidden }, 2);
+    m->logits = program_keep(p, nn_text_head_logits(p, &w->head, op_gather(p, rows, m->wanted)));
+}
+
 static void write_language(struct deem *m, struct wires *w)
 {
     static const struct llama_names names = { "llm.", ".attn", ".mmfs", ".out" };
@@ -246,16 +256,22 @@ static void write_language(struct deem *m, struct wires *w)
         .queries_per_list = 1,
     };
     w->x = program_probe(p, assemble(m, w), "X");
-    const struct llama_inputs in = {
-        .x = w->x, .positions = m->positions, .features = w->llm_features, .view = m->view
-    };
+    if (m->options.evaluation)
+        m->first = program_batch(p, "first", ROLE_INDEX, &s->B, 1);
+    const struct llama_inputs in = { .x = w->x,
+                                     .positions = m->positions,
+                                     .first = m->first,
+                                     .features = w->llm_features,
+                                     .view = m->view };
     w->hidden = nn_llama(p, &m->config.llm, &in, "mm_decoder.", &names);
     m->hidden = program_probe(p, w->hidden, "h");
     program_part(p, "head");
     w->head = nn_text_head(p, m->config.vocab, m->config.vocab_published, m->config.llm.hidden,
                            "text_decoder.");
     program_span_end(p, m->language);
-    if (m->options.weight_ntp != 0.0) {
+    if (m->options.evaluation) {
+        write_logits(m, w);
+    } else if (m->options.weight_ntp != 0.0) {
         const int losses = program_span_begin(p, 0, "text losses");
         write_losses(m, w);
         program_span_end(p, losses);
@@ -369,13 +385,18 @@ static void write_all(struct deem *m)
     choose_levels(m);
     check_sizes(m);
     write_tokenise(m, &w);
-    if (uses_diffusion(m))
+    if (uses_diffusion(m) && !m->options.evaluation)
         write_latents(m, &w);
     write_language(m, &w);
-    if (uses_diffusion(m)) {
+    if (uses_diffusion(m))
         write_contexts(m, &w);
-        write_picture(m, &w);
+    if (m->options.evaluation) {
+        m->features = program_keep(m->p, w.features);
+        m->ctx = program_keep(m->p, m->ctx);
+        return;
     }
+    if (uses_diffusion(m))
+        write_picture(m, &w);
     m->backward = program_span_begin(m->p, 0, "backward");
     backward_of(m, m->contexts);
     backward_of(m, m->language);

@@ -45,11 +45,13 @@ struct deem_shape {
     int64_t context; /* tokens of the longest context */
     int64_t pairs;   /* visible (token, picture) pairs */
     int64_t passes;  /* U: UNet passes a run of the picture span */
+    int64_t wanted;  /* evaluation: tokens whose logits are made */
 };
 
 struct deem_options {
     double weight_ntp, weight_nip, weight_csr; /* a term of weight 0 is not evaluated */
     bool region_masks;  /* pictures come with region masks (stage III, or the user's) */
+    bool evaluation;    /* no losses, no backward: logits of wanted tokens, contexts, features */
     bool probes;        /* names and keeps intermediates: reference cases */
     int64_t text_chunk; /* tokens of a chunk of the head; 0: all at once */
 };
@@ -83,6 +85,9 @@ struct deem {
     int n_chunks;
     int pass_sum;    /* [U]: weighted squared error of each pass */
     int hidden, ctx; /* h, and what Perceiver #2 made of it */
+    /* evaluation: first real token of each row [B]; tokens [wanted]; their logits [wanted,V];
+     * features [I,S,F] of all levels */
+    int first, wanted, logits, features;
     /* spans, indices into p->spans; -1 where absent */
     int tokenise, latents, language, contexts, picture, backward;
 };

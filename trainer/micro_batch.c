@@ -162,6 +162,40 @@ static void fill_constants(const struct job *j)
     }
 }
 
+/* Positions of evaluation: counted over real tokens. */
+static enum status fill_positions(const struct job *j, struct error *err)
+{
+    const int64_t L = j->l->L;
+    int32_t *at = data(j, j->m->positions), *first = data(j, j->m->first);
+    for (int64_t b = 0; b < j->l->B; b++) {
+        const int32_t *mask = j->b->text->mask + b * L;
+        int32_t seen = 0;
+        first[b] = 0;
+        for (int64_t i = 0; i < L; i++) {
+            if (mask[i] && seen && !mask[i - 1])
+                return error_set(err, ST_FAIL, CAUSE_FORMAT,
+                                 "attention_mask: row %" PRId64 " has padding between tokens", b);
+            if (mask[i] && seen == 0)
+                first[b] = (int32_t)i;
+            at[b * L + i] = mask[i] ? seen++ : 1;
+        }
+    }
+    return ST_OK;
+}
+
+enum status micro_batch_fill_evaluation(struct deem *m, struct runner *r,
+                                        const struct micro_batch *b, struct error *err)
+{
+    struct job j = { .m = m, .r = r, .b = b, .l = b->layout };
+    if (check_fit(&j, err) != ST_OK)
+        return ST_FAIL;
+    fill_constants(&j);
+    fill_pictures(&j, m->image, b->image);
+    fill_text(&j);
+    fill_contexts(&j);
+    return fill_positions(&j, err);
+}
+
 static void fill_pass(const struct job *j, int64_t u, const struct pass *a)
 {
     const struct deem *m = j->m;

@@ -41,4 +41,9 @@ void micro_batch_shape(struct deem_shape *out, const struct layout *l, int64_t p
 enum status micro_batch_run(struct deem *m, struct runner *r, const struct micro_batch *b,
                             struct micro_losses *out, struct error *err);
 
+/* Evaluation (deem_options.evaluation): fills pictures, text and contexts; positions count the real
+ * tokens of a row, padding is at 1. Padding lies at one end of a row, or at both: CAUSE_FORMAT else. */
+enum status micro_batch_fill_evaluation(struct deem *m, struct runner *r,
+                                        const struct micro_batch *b, struct error *err);
+
 #endif
