@@ -269,21 +269,16 @@ done:
 
 enum status file_rename(const char *from, const char *to, struct error *err)
 {
-    if (file_fault() || rename(from, to) != 0)
-        return file_error(err, CAUSE_IO, to, "rename");
-    char *folder = path_folder(to);
+    char *folder = path_folder(to); /* first: nothing but the sync may fail after the rename */
+    enum status st = ST_FAIL;
     if (!folder)
-        return error_set(err, ST_FAIL, CAUSE_NOMEM, "%s: rename: out of memory", to);
-    const enum status st = file_sync_folder(folder, err);
+        error_set(err, st, CAUSE_NOMEM, "%s: rename: out of memory", to);
+    else if (file_fault() || rename(from, to) != 0)
+        file_error(err, CAUSE_IO, to, "rename");
+    else
+        st = file_sync_folder(folder, err);
     mem_free(folder);
     return st;
-}
-
-enum status file_link(const char *from, const char *to, struct error *err)
-{
-    if (file_fault() || link(from, to) != 0)
-        return file_error(err, CAUSE_IO, to, "link");
-    return ST_OK;
 }
 
 enum status file_sync_folder(const char *path, struct error *err)

@@ -24,7 +24,7 @@ uint64_t picture_index_count(const struct picture_index *x); /* pictures in it *
 
 /* Where a picture lies; meaningful to the index only. */
 struct picture_place {
-    uint64_t file;   /* number of the file or archive */
+    uint64_t file;   /* of its entry in the index */
     uint64_t offset; /* of its first byte there */
     uint64_t size;   /* bytes */
 };
@@ -37,7 +37,8 @@ enum status picture_index_find(const struct picture_index *x, struct picture_pla
 struct picture_reader;
 enum status picture_reader_open(struct picture_reader **out, const struct picture_index *x,
                                 struct error *err);
-/* Replaces what `out` holds. A file that vanished or changed since the plan: ST_FAIL, CAUSE_IO. */
+/* Replaces what `out` holds. A file that vanished or changed since the plan: ST_FAIL, CAUSE_IO. Larger
+ * than limits.max_member: ST_SKIP, code "limit-bytes". */
 enum status picture_reader_read(struct picture_reader *r, struct buffer *out,
                                 const struct picture_place *place, struct error *err);
 void picture_reader_close(struct picture_reader **r);
