@@ -9,6 +9,7 @@
 /* One line a bench. */
 static const struct command benches[] = {
     { "kernels", "operations of the CPU backend against BLAS and memcpy", bench_kernels },
+    { "loader", "pictures a second against bare decoding and resizing", bench_loader },
     { NULL, NULL, NULL },
 };
 

@@ -1,0 +1,293 @@
+/* cli/bench_loader.c: the loader against its roof: the same pictures, already in memory, decoded and
+ * resized by the same code on as many threads, with nothing else around it. Roof and loader take turns;
+ * each round counts by its wall time, the best and the median round are shown. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "cli/bench.h"
+#include "cli/options.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/mem.h"
+#include "core/pool.h"
+#include "loader/loader.h"
+#include "loader/store.h"
+
+enum { ROUNDS_MAX = 100 };
+static const uint64_t gather_limit = (uint64_t)512 << 20; /* bytes of pictures held for the roof */
+
+static const struct command_help help = {
+    .usage = "deem bench loader DATASET... [OPTION...]",
+    .about = "Pictures a second of the loader as a share of bare decoding and resizing of the same "
+             "pictures on the same threads.",
+    .examples = "  deem bench loader web --threads 2\n"
+                "  deem bench loader web --size 448 --geometry squash --mode fast --json\n",
+};
+
+/* Of repeated figures. */
+struct bench_figure {
+    double best, lowest, median;
+};
+
+struct settings {
+    struct option_list inputs;
+    int64_t threads, batch, batches, rounds, side, decoder_side;
+    int geometry, mode;
+    bool json;
+};
+
+/* Pictures of the first batches, as the loader will meet them. */
+struct gathered {
+    struct store_sequence *sequences;
+    size_t count;
+    const struct store_picture **pictures;
+    size_t n_pictures;
+    uint64_t bytes;
+};
+
+struct roof {
+    const struct gathered *from;
+    const struct decode_options *opt;
+    atomic_size_t next;
+};
+
+static enum status roof_worker(void *arg, bool cancelled, struct error *err)
+{
+    struct roof *r = arg;
+    const size_t a = 3 * (size_t)r->opt->side_a * r->opt->side_a;
+    const size_t b = 3 * (size_t)r->opt->side_b * r->opt->side_b;
+    uint8_t *out = cancelled ? NULL : mem_alloc(a + b);
+    enum status st = ST_OK;
+
+    if (cancelled)
+        return ST_STOP;
+    if (!out)
+        return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: roof");
+    for (;;) {
+        const size_t i = atomic_fetch_add(&r->next, 1);
+        if (i >= r->from->n_pictures || st != ST_OK)
+            break;
+        const struct store_picture *p = r->from->pictures[i];
+        st = decode_picture(out, b > 0 ? out + a : NULL, p->data, p->size, r->opt, NULL, err);
+    }
+    mem_free(out);
+    return st == ST_OK ? ST_OK : ST_FAIL;
+}
+
+/* Pictures a second without a loader. */
+static enum status run_roof(double *rate, const struct gathered *g,
+                            const struct decode_options *opt, unsigned threads, struct error *err)
+{
+    struct roof r = { .from = g, .opt = opt };
+    struct pool *pool = NULL;
+
+    enum status st = pool_open(&pool, threads, threads, err);
+    const double begin = clock_seconds();
+    for (unsigned i = 0; i < threads && st == ST_OK; i++)
+        st = pool_submit(pool, roof_worker, &r, err);
+    if (pool) {
+        const enum status closed = pool_close(&pool, err);
+        st = st == ST_OK ? closed : st;
+    }
+    *rate = (double)g->n_pictures / (clock_seconds() - begin);
+    return st;
+}
+
+static enum status gather(struct gathered *g, const struct loader_options *opt, uint64_t sequences,
+                          struct error *err)
+{
+    struct store_timing timing = { 0 };
+    struct loader_place place;
+    struct loader *l = NULL;
+    struct store *store = NULL;
+    size_t n = 0;
+
+    g->sequences = mem_calloc(sequences, sizeof *g->sequences);
+    if (!g->sequences)
+        return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: pictures");
+    enum status st = loader_open(&l, opt, err);
+    if (st == ST_OK)
+        st = store_open(&store, opt->sources, opt->n_sources, opt->open_shards, err);
+    for (uint64_t i = 0; i < sequences && st == ST_OK && g->bytes < gather_limit; i++) {
+        st = loader_place(l, i / opt->batch_global, i % opt->batch_global, &place, err);
+        if (st == ST_OK)
+            st = store_read(store, place.sample.source, place.sample.sequence,
+                            &g->sequences[g->count], &timing, err);
+        if (st == ST_OK) {
+            g->bytes += g->sequences[g->count].picture_bytes;
+            g->n_pictures += g->sequences[g->count].sample.image_count;
+            g->count++;
+        }
+    }
+    if (st == ST_OK)
+        g->pictures = mem_calloc(g->n_pictures + 1, sizeof(const struct store_picture *));
+    if (st == ST_OK && !g->pictures)
+        st = error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: pictures");
+    for (size_t i = 0; i < g->count && st == ST_OK; i++)
+        for (size_t k = 0; k < g->sequences[i].sample.image_count; k++)
+            if (g->sequences[i].twin[k] == k)
+                g->pictures[n++] = &g->sequences[i].pictures[k];
+    g->n_pictures = n;
+    store_close(&store);
+    loader_close(&l);
+    return st;
+}
+
+static void gathered_clear(struct gathered *g)
+{
+    for (size_t i = 0; i < g->count; i++)
+        store_sequence_clear(&g->sequences[i]);
+    mem_free(g->sequences);
+    mem_free(g->pictures);
+}
+
+/* The loader over the same sequences; counts whole batches. */
+static enum status run_loader(double *rate, struct loader *l, uint64_t batches, struct error *err)
+{
+    const struct batch *b = NULL;
+    uint64_t pictures = 0;
+    enum status st = loader_seek(l, 0, err);
+
+    const double begin = clock_seconds();
+    for (uint64_t i = 0; i < batches && st == ST_OK; i++) {
+        st = loader_next(l, &b, err);
+        if (st == ST_OK)
+            pictures += (uint64_t)b->I;
+        loader_release(l, b);
+    }
+    *rate = (double)pictures / (clock_seconds() - begin);
+    return st;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Sorts values[0..n). */
+static struct bench_figure bench_summary(double *values, int n)
+{
+    qsort(values, (size_t)n, sizeof *values, ascending);
+    return (struct bench_figure){ values[n - 1], values[0], values[n / 2] };
+}
+
+static void report(const struct settings *s, const struct gathered *g, struct loader *l,
+                   struct bench_figure roof, struct bench_figure loader)
+{
+    const double per_picture = (double)g->bytes / (double)g->n_pictures;
+    const double per_sequence = (double)g->n_pictures / (double)g->count;
+    struct loader_stats stats;
+    struct rusage usage;
+
+    loader_stats(l, &stats);
+    getrusage(RUSAGE_SELF, &usage);
+    if (s->json) {
+        printf("{\"threads\":%d,\"pictures_per_second\":%.1f,\"roof_pictures_per_second\":%.1f,"
+               "\"share\":%.4f,\"sequences_per_second\":%.2f,\"megabytes_per_second\":%.2f,"
+               "\"peak_bytes\":%llu,\"resize\":\"%s\"}\n",
+               (int)s->threads, loader.best, roof.best, loader.best / roof.best,
+               loader.best / per_sequence, loader.best * per_picture / 1e6,
+               (unsigned long long)stats.peak_bytes, resample_code_name(RESAMPLE_BEST));
+        return;
+    }
+    printf("%zu pictures of %.1f kB in %zu sequences, %d thread%s, resize: %s\n", g->n_pictures,
+           per_picture / 1e3, g->count, (int)s->threads, s->threads == 1 ? "" : "s",
+           resample_code_name(RESAMPLE_BEST));
+    printf("  roof     %8.1f pictures/s  (median %.1f, lowest %.1f)\n", roof.best, roof.median,
+           roof.lowest);
+    printf("  loader   %8.1f pictures/s  (median %.1f, lowest %.1f)  %.1f sequences/s  %.2f MB/s\n",
+           loader.best, loader.median, loader.lowest, loader.best / per_sequence,
+           loader.best * per_picture / 1e6);
+    printf("  share    %8.1f %%\n", 100.0 * loader.best / roof.best);
+    printf("  ahead    %8.1f MB held at most, %.1f MB resident at most (with the roof's copies)\n",
+           (double)stats.peak_bytes / 1e6, (double)usage.ru_maxrss / 1e3);
+    printf("  workers ");
+    for (int w = 0; w < LOADER_WORK_COUNT; w++)
+        printf(" %s %.2f s%s", loader_work_name((enum loader_work)w), stats.worker_seconds[w],
+               w + 1 < LOADER_WORK_COUNT ? "," : "\n");
+}
+
+static enum status measure(const struct settings *s, const struct loader_options *opt,
+                           struct error *err)
+{
+    double roof[ROUNDS_MAX], loader[ROUNDS_MAX];
+    struct gathered g = { 0 };
+    struct loader *l = NULL;
+    double warm = 0.0;
+
+    enum status st = gather(&g, opt, (uint64_t)(s->batch * s->batches), err);
+    if (st == ST_OK && g.n_pictures == 0)
+        st = error_set(err, ST_FAIL, CAUSE_ARG, "no pictures in these datasets");
+    if (st == ST_OK)
+        st = loader_open(&l, opt, err);
+    const uint64_t batches = g.count / (uint64_t)s->batch;
+    if (st == ST_OK)
+        st = run_loader(&warm, l, batches, err); /* page cache, buffers */
+    for (int64_t i = 0; i < s->rounds && st == ST_OK; i++) {
+        st = run_roof(&roof[i], &g, &opt->decode, (unsigned)s->threads, err);
+        if (st == ST_OK)
+            st = run_loader(&loader[i], l, batches, err);
+    }
+    if (st == ST_OK)
+        report(s, &g, l, bench_summary(roof, (int)s->rounds),
+               bench_summary(loader, (int)s->rounds));
+    loader_close(&l);
+    gathered_clear(&g);
+    return st;
+}
+
+int bench_loader(int argc, char **argv)
+{
+    static const char *const geometries[] = { "crop", "squash", NULL };
+    static const char *const modes[] = { "exact", "fast", NULL };
+    struct settings s = {
+        .threads = 1, .batch = 4, .batches = 20, .rounds = 5, .side = 256, .decoder_side = 512
+    };
+    const struct option options[] = {
+        { "threads", OPTION_INT, &s.threads, "N", "worker threads (1)", 1, 256, NULL },
+        { "batch", OPTION_INT, &s.batch, "N", "sequences of a batch (4)", 1, 1024, NULL },
+        { "batches", OPTION_INT, &s.batches, "N", "batches of a round (20)", 1, 100000, NULL },
+        { "rounds", OPTION_INT, &s.rounds, "N", "rounds of roof and loader (5)", 1, ROUNDS_MAX,
+          NULL },
+        { "size", OPTION_INT, &s.side, "S", "encoder side, pixels (256)", 1, 4096, NULL },
+        { "decoder-size", OPTION_INT, &s.decoder_side, "S", "decoder side, pixels (512); 0: none",
+          0, 4096, NULL },
+        { "geometry", OPTION_CHOICE, &s.geometry, "HOW", "crop (default) or squash", 0, 0,
+          geometries },
+        { "mode", OPTION_CHOICE, &s.mode, "MODE", "exact (default) or fast", 0, 0, modes },
+        { "json", OPTION_FLAG, &s.json, NULL, "one line of JSON", 0, 0, NULL },
+    };
+    struct loader_source source = { .name = "bench", .weight = 1 };
+    struct loader_options opt;
+    struct error err = { 0 };
+
+    enum status st = options_parse(argc, argv, options, sizeof options / sizeof options[0], &help,
+                                   &s.inputs, &err);
+    if (st == ST_OK && s.inputs.count == 0)
+        st = error_set(&err, ST_FAIL, CAUSE_ARG, "no DATASET given; see deem bench loader --help");
+    if (st == ST_OK) {
+        loader_options_init(&opt);
+        source.datasets = s.inputs.items;
+        source.n_datasets = s.inputs.count;
+        opt.sources = &source;
+        opt.n_sources = 1;
+        opt.batch_global = opt.batch_micro = (uint64_t)s.batch;
+        opt.threads = (unsigned)s.threads;
+        opt.decode.side_a = (uint32_t)s.side;
+        opt.decode.side_b = (uint32_t)s.decoder_side;
+        opt.decode.geometry = s.geometry == 0 ? RESAMPLE_CROP : RESAMPLE_SQUASH;
+        opt.decode.mode = s.mode == 0 ? DECODE_EXACT : DECODE_FAST;
+        opt.seq_len = 65535;
+        st = measure(&s, &opt, &err);
+    }
+    options_clear_list(&s.inputs);
+    if (st == ST_OK || st == ST_END)
+        return 0;
+    log_error(&err);
+    return error_exit_code(err.cause);
+}
