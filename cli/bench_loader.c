@@ -144,21 +144,31 @@ static void gathered_clear(struct gathered *g)
     mem_free(g->pictures);
 }
 
-/* The loader over the same sequences; counts whole batches. */
-static enum status run_loader(double *rate, struct loader *l, uint64_t batches, struct error *err)
+/* The loader over the same sequences, from the delivery of the first batch to that of the last: then as
+ * much work lies ahead at the end as at the beginning. It is closed while the roof runs. */
+static enum status run_loader(double *rate, struct loader_stats *stats,
+                              const struct loader_options *opt, uint64_t batches, struct error *err)
 {
     const struct batch *b = NULL;
+    struct loader *l = NULL;
     uint64_t pictures = 0;
-    enum status st = loader_seek(l, 0, err);
+    double begin = 0.0, end = 0.0;
 
-    const double begin = clock_seconds();
-    for (uint64_t i = 0; i < batches && st == ST_OK; i++) {
+    enum status st = loader_open(&l, opt, err);
+    for (uint64_t i = 0; i <= batches && st == ST_OK; i++) {
         st = loader_next(l, &b, err);
-        if (st == ST_OK)
+        end = clock_seconds();
+        if (i == 0)
+            begin = end;
+        else if (st == ST_OK)
             pictures += (uint64_t)b->I;
-        loader_release(l, b);
+        if (st == ST_OK)
+            loader_release(l, b);
     }
-    *rate = (double)pictures / (clock_seconds() - begin);
+    *rate = (double)pictures / (end - begin);
+    if (st == ST_OK)
+        loader_stats(l, stats);
+    loader_close(&l);
     return st;
 }
 
@@ -176,15 +186,14 @@ static struct bench_figure bench_summary(double *values, int n)
     return (struct bench_figure){ values[n - 1], values[0], values[n / 2] };
 }
 
-static void report(const struct settings *s, const struct gathered *g, struct loader *l,
-                   struct bench_figure roof, struct bench_figure loader)
+static void report(const struct settings *s, const struct gathered *g,
+                   const struct loader_stats *stats, struct bench_figure roof,
+                   struct bench_figure loader)
 {
     const double per_picture = (double)g->bytes / (double)g->n_pictures;
     const double per_sequence = (double)g->n_pictures / (double)g->count;
-    struct loader_stats stats;
     struct rusage usage;
 
-    loader_stats(l, &stats);
     getrusage(RUSAGE_SELF, &usage);
     if (s->json) {
         printf("{\"threads\":%d,\"pictures_per_second\":%.1f,\"roof_pictures_per_second\":%.1f,"
@@ -192,7 +201,7 @@ static void report(const struct settings *s, const struct gathered *g, struct lo
                "\"peak_bytes\":%llu,\"resize\":\"%s\"}\n",
                (int)s->threads, loader.best, roof.best, loader.best / roof.best,
                loader.best / per_sequence, loader.best * per_picture / 1e6,
-               (unsigned long long)stats.peak_bytes, resample_code_name(RESAMPLE_BEST));
+               (unsigned long long)stats->peak_bytes, resample_code_name(RESAMPLE_BEST));
         return;
     }
     printf("%zu pictures of %.1f kB in %zu sequences, %d thread%s, resize: %s\n", g->n_pictures,
@@ -205,10 +214,10 @@ static void report(const struct settings *s, const struct gathered *g, struct lo
            loader.best * per_picture / 1e6);
     printf("  share    %8.1f %%\n", 100.0 * loader.best / roof.best);
     printf("  ahead    %8.1f MB held at most, %.1f MB resident at most (with the roof's copies)\n",
-           (double)stats.peak_bytes / 1e6, (double)usage.ru_maxrss / 1e3);
+           (double)stats->peak_bytes / 1e6, (double)usage.ru_maxrss / 1e3);
     printf("  workers ");
     for (int w = 0; w < LOADER_WORK_COUNT; w++)
-        printf(" %s %.2f s%s", loader_work_name((enum loader_work)w), stats.worker_seconds[w],
+        printf(" %s %.2f s%s", loader_work_name((enum loader_work)w), stats->worker_seconds[w],
                w + 1 < LOADER_WORK_COUNT ? "," : "\n");
 }
 
@@ -217,26 +226,23 @@ static enum status measure(const struct settings *s, const struct loader_options
 {
     double roof[ROUNDS_MAX], loader[ROUNDS_MAX];
     struct gathered g = { 0 };
-    struct loader *l = NULL;
+    struct loader_stats stats;
     double warm = 0.0;
 
     enum status st = gather(&g, opt, (uint64_t)(s->batch * s->batches), err);
     if (st == ST_OK && g.n_pictures == 0)
         st = error_set(err, ST_FAIL, CAUSE_ARG, "no pictures in these datasets");
-    if (st == ST_OK)
-        st = loader_open(&l, opt, err);
     const uint64_t batches = g.count / (uint64_t)s->batch;
     if (st == ST_OK)
-        st = run_loader(&warm, l, batches, err); /* page cache, buffers */
+        st = run_loader(&warm, &stats, opt, batches, err); /* page cache */
     for (int64_t i = 0; i < s->rounds && st == ST_OK; i++) {
         st = run_roof(&roof[i], &g, &opt->decode, (unsigned)s->threads, err);
         if (st == ST_OK)
-            st = run_loader(&loader[i], l, batches, err);
+            st = run_loader(&loader[i], &stats, opt, batches, err);
     }
     if (st == ST_OK)
-        report(s, &g, l, bench_summary(roof, (int)s->rounds),
+        report(s, &g, &stats, bench_summary(roof, (int)s->rounds),
                bench_summary(loader, (int)s->rounds));
-    loader_close(&l);
     gathered_clear(&g);
     return st;
 }

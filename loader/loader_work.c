@@ -64,7 +64,8 @@ static bool may_bind(const struct loader *l, const struct loader_slot *s)
 
     if (s->n == l->head)
         return true;
-    return before->state >= SLOT_BINDING && l->bytes <= l->opt.memory;
+    return s->n < l->head + l->opt.decoded_ahead && before->state >= SLOT_BINDING &&
+           l->bytes <= l->opt.memory;
 }
 
 static struct loader_item pick_in(struct loader *l, struct loader_slot *s)
