@@ -1,7 +1,7 @@
 /* cli/bench_kernels.c: `deem bench kernels`: every operation once, at a shape of the model that takes
  * milliseconds on a CPU. Operations that are products are reported in GFLOP/s as a share of BLAS's own
- * square product, the others in GB/s (each operand counted once) as a share of memcpy; best of the
- * repetitions that fit the time. One thread calls; the kernels use all. */
+ * square product, the others in GB/s (each operand counted once) as a share of memcpy on one thread, best
+ * of the repetitions that fit the time; operands that fit the caches can exceed it. */
 #include <cblas.h>
 #include <stdio.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #include "kernels/cpu/draw_private.h"
 #include "kernels/cpu/exp_private.h"
 
-enum { QUERIES = 64, KEYS = 256 };
+enum { QUERIES = 128, KEYS = 256 };
 
 struct call {
     const struct attention_attrs *at;
@@ -92,9 +92,7 @@ static void soften_row(struct tile *t, float *O, const struct call *c, int64_t r
 {
     float *s = t->S + r * KEYS;
     const int64_t seen = min_i64(n, max_i64(0, visible_hi(c, t->b, t->i0 + r) - j0));
-    float top = t->top[r];
-    for (int64_t j = 0; j < seen; j++)
-        top = s[j] > top ? s[j] : top;
+    const float top = max_row(s, t->top[r], seen);
     if (seen > 0 && top > -INFINITY) {
         const float shrink = t->sum[r] > 0.0f ? expf(t->top[r] - top) : 0.0f;
         t->sum[r] = t->sum[r] * shrink + exp_row(s, top, seen);

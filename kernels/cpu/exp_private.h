@@ -9,10 +9,11 @@
 /* x is at most a few units above 0; below -87 the result is 0. NaN stays NaN. */
 static inline float exp_one(float x)
 {
-    const float shift = 12582912.0f; /* 1.5 x 2^23: adding it rounds to an integer */
-    const float floor_x = x < -87.0f ? -87.0f : x;
-    const float n = (floor_x * 1.44269504f + shift) - shift;
-    const float r = (floor_x - n * 0.693359375f) + n * 2.12194440e-4f;
+    const float shift = 12582912.0f; /* 1.5 x 2^23: adding it leaves an integer in the low bits */
+    const float low = x < -87.0f ? -87.0f : x;
+    const float shifted = low * 1.44269504f + shift;
+    const float n = shifted - shift;
+    const float r = (low - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.98412698e-4f;
     p = p * r + 1.38888889e-3f;
     p = p * r + 8.33333333e-3f;
@@ -20,28 +21,33 @@ static inline float exp_one(float x)
     p = p * r + 1.66666667e-1f;
     p = p * r + 0.5f;
     p = p * r * r + r + 1.0f;
-    const uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
-    float power;
+    uint32_t bits;
+    float power; /* 2^n */
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23; /* the shift's own bits fall out at the top */
     memcpy(&power, &bits, sizeof power);
     return x < -87.0f ? 0.0f : p * power;
 }
 
-/* s[j] = exp(s[j] - top) for j < n, at least; returns the sum, taken in eight fixed parts. */
+/* s[j] = exp(s[j] - top); returns the sum. */
 static inline float exp_row(float *s, float top, int64_t n)
 {
-    float part[8] = { 0 };
-    int64_t j = 0;
-    for (; j + 8 <= n; j += 8)
-        for (int64_t l = 0; l < 8; l++) {
-            s[j + l] = exp_one(s[j + l] - top);
-            part[l] += s[j + l];
-        }
-    for (; j < n; j++) {
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++) {
         s[j] = exp_one(s[j] - top);
-        part[j % 8] += s[j];
+        sum += s[j];
     }
-    return ((part[0] + part[1]) + (part[2] + part[3])) +
-           ((part[4] + part[5]) + (part[6] + part[7]));
+    return sum;
+}
+
+/* The largest of s[0..n) and `top`. */
+static inline float max_row(const float *s, float top, int64_t n)
+{
+#pragma omp simd reduction(max : top)
+    for (int64_t j = 0; j < n; j++)
+        top = s[j] > top ? s[j] : top;
+    return top;
 }
 
 #endif
