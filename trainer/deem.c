@@ -2,11 +2,15 @@
 #include "trainer/deem.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "trainer/nn_perceiver2.h"
 #include "trainer/nn_text_head.h"
 #include "trainer/op.h"
+
+static const char TRUNK[] = "visual_tokenizer.sniffer.vision_model.";
+enum { TRUNK_BLOCKS_MAX = 256 };
 
 /* What the spans hand to each other. */
 struct wires {
@@ -134,6 +138,23 @@ static void probe_tokens(struct deem *m, const struct wires *w, const struct con
     program_probe(p, w->tokens.dif_embed, "dif_embed");
 }
 
+/* One state a picture for the drop path of every block of the trunk. */
+static void declare_drop_path(struct deem *m, int *draws, int cap)
+{
+    const struct convnext_config *c = &m->config.trunk;
+    char name[160];
+    int n = 0;
+    if (convnext_blocks(c) > cap) {
+        program_fault(m->p, "trunk: more than %d blocks", cap);
+        return;
+    }
+    for (int s = 0; s < CONVNEXT_STAGES; s++)
+        for (int64_t b = 0; b < c->depths[s]; b++) {
+            snprintf(name, sizeof name, "T8:%svisual.trunk.stages.%d.blocks.%" PRId64, TRUNK, s, b);
+            draws[n++] = program_batch(m->p, name, ROLE_INDEX, (int64_t[]){ m->shape.I, 4 }, 2);
+        }
+}
+
 static void write_tokenise(struct deem *m, struct wires *w)
 {
     struct program *p = m->p;
@@ -146,8 +167,12 @@ static void write_tokenise(struct deem *m, struct wires *w)
         m->mask = program_batch(p, "mask", ROLE_EXACT, (int64_t[]){ I, R, R }, 3);
     struct convnext_out trunk = { 0 };
     program_part(p, "convnext");
-    nn_convnext(p, &m->config.trunk, "visual_tokenizer.sniffer.vision_model.", op_nhwc(p, m->image),
-                m->clip_scale, m->clip_shift, NULL, &trunk);
+    const bool drops = m->config.trunk.drop_path > 0.0 && !m->options.evaluation;
+    int draws[TRUNK_BLOCKS_MAX];
+    if (drops)
+        declare_drop_path(m, draws, TRUNK_BLOCKS_MAX);
+    nn_convnext(p, &m->config.trunk, TRUNK, op_nhwc(p, m->image), m->clip_scale, m->clip_shift,
+                drops ? draws : NULL, &trunk);
     program_part(p, "tokenizer");
     struct vistok_inputs in = { .cls = trunk.cls, .mask = m->mask };
     memcpy(in.adapted, trunk.level, sizeof in.adapted);
@@ -415,6 +440,9 @@ enum status deem_open(struct deem **out, const struct deem_config *config,
     m->config = *config;
     m->shape = *shape;
     m->options = *options;
+    if (options->evaluation)
+        m->config.tokenizer.perceiver.dropout = m->config.tokenizer.perceiver.attention_dropout =
+            0.0;
     m->tokenise = m->latents = m->language = m->contexts = m->picture = m->backward = -1;
     if (program_open(&m->p, params, options->probes, err) != ST_OK)
         goto fail;

@@ -97,6 +97,27 @@ static void fill_text(const struct job *j)
     centre[0] = centre[1] = 0.5f;
 }
 
+/* Batch tensors "T7:NAME" and "T8:NAME" hold the draws of that dropout, a state a picture. */
+static enum status fill_draws(const struct job *j, struct error *err)
+{
+    const struct program *p = j->m->p;
+    for (int t = 1; t < p->n_tensors; t++) {
+        const char *name = p->tensors[t].name;
+        const bool dropout = strncmp(name, "T7:", 3) == 0, path = strncmp(name, "T8:", 3) == 0;
+        if (p->tensors[t].place != PLACE_BATCH || (!dropout && !path))
+            continue;
+        if (!j->b->keys)
+            return error_set(err, ST_FAIL, CAUSE_ARG, "%s: the batch has no keys for draws", name);
+        int32_t *state = data(j, t);
+        for (int64_t i = 0; i < j->l->I; i++) {
+            struct rng r;
+            draw_open(&r, &j->b->keys[i], dropout ? "T7" : "T8", name + 3);
+            draw_state(state + 4 * i, &r);
+        }
+    }
+    return ST_OK;
+}
+
 static int64_t fill_targets(const struct job *j)
 {
     const int64_t L = j->l->L, T = j->l->B * L;
@@ -341,7 +362,8 @@ enum status micro_batch_run(struct deem *m, struct runner *r, const struct micro
     if (m->picture >= 0)
         fill_noise(&j);
     const int64_t valid = fill_targets(&j);
-    if (run_forward(&j, err) != ST_OK || (m->picture >= 0 && run_diffusion(&j, err) != ST_OK) ||
+    if (fill_draws(&j, err) != ST_OK || run_forward(&j, err) != ST_OK ||
+        (m->picture >= 0 && run_diffusion(&j, err) != ST_OK) ||
         runner_run_span(r, m->backward, err) != ST_OK)
         return ST_FAIL;
     const int64_t n = j.l->I * VAE_LATENT * j.k * j.k;

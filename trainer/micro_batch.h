@@ -5,6 +5,7 @@
 #define DEEM_TRAINER_MICRO_BATCH_H
 
 #include "trainer/deem.h"
+#include "trainer/draws.h"
 #include "trainer/layout.h"
 #include "trainer/runner.h"
 
@@ -18,11 +19,12 @@ struct micro_batch {
     const float *image_dec;      /* [I,3,Rd,Rd] in [0,1] */
     const float *mask;           /* [I,R,R], or NULL: all ones */
     /* By enum deem_loss. */
-    const int32_t *t[2];     /* [I] as the UNet gets them (CSR: after the remap) */
-    const float *eps[2];     /* [I,4,k,k] */
-    const float *vae_eps[2]; /* [I,4,k,k] */
-    const int32_t *drop;     /* [I], 1: the condition of NIP is neg_prompt_embeds */
-    bool masked_passes;      /* NIP passes that count nothing run as well: reference cases */
+    const int32_t *t[2];         /* [I] as the UNet gets them (CSR: after the remap) */
+    const float *eps[2];         /* [I,4,k,k] */
+    const float *vae_eps[2];     /* [I,4,k,k] */
+    const int32_t *drop;         /* [I], 1: the condition of NIP is neg_prompt_embeds */
+    const struct draw_key *keys; /* [I], for dropout and drop path; NULL where the model has none */
+    bool masked_passes;          /* NIP passes that count nothing run as well: reference cases */
     /* Called after each run of the picture span: `first` is the first picture in it, n how many
      * passes, all of one loss (masked_passes only); NULL: not called. */
     void (*after_passes)(void *arg, enum deem_loss loss, int64_t n);

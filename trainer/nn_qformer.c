@@ -29,6 +29,19 @@ static int norm(struct qformer *q, int x, int64_t width, const char *name)
     return op_layernorm(q->p, x, w, b, QFORMER_EPS);
 }
 
+/* The batch tensor of the draws of one dropout. */
+static int draws(struct qformer *q, const char *name)
+{
+    char full[260];
+    snprintf(full, sizeof full, "T7:%s%s", q->at, name);
+    return program_batch(q->p, full, ROLE_INDEX, (int64_t[]){ q->keys->images, 4 }, 2);
+}
+
+static int drop(struct qformer *q, int x, const char *name)
+{
+    return q->c->dropout > 0.0 ? op_dropout(q->p, x, draws(q, name), q->c->dropout) : x;
+}
+
 static int64_t images_of(const struct qformer *q, int x)
 {
     return q->p->failed ? 1 : program_axis(q->p, x, 0);
@@ -83,11 +96,18 @@ static int attend(struct qformer *q, int x, bool cross)
     const int qn = head_norm(q, query, name);
     snprintf(name, sizeof name, "%s.attention.k_norm", kind);
     const int kn = head_norm(q, key, name);
-    const struct attention_geometry g = { .heads = q->c->heads,
-                                          .count = cross ? q->keys->count : TENSOR_NONE };
+    struct attention_geometry g = { .heads = q->c->heads,
+                                    .count = cross ? q->keys->count : TENSOR_NONE };
+    if (q->c->attention_dropout > 0.0) {
+        snprintf(name, sizeof name, "%s.attention.dropout", kind);
+        g.dropout = (float)q->c->attention_dropout;
+        g.draws = draws(q, name);
+    }
     const int y = op_attention(q->p, qn, kn, value, g);
     snprintf(name, sizeof name, "%s.output.dense", kind);
-    const int out = dense(q, y, h, h, name);
+    int out = dense(q, y, h, h, name);
+    snprintf(name, sizeof name, "%s.output.dropout", kind);
+    out = drop(q, out, name);
     snprintf(name, sizeof name, "%s.output.LayerNorm", kind);
     return norm(q, op_add(q->p, out, x), h, name);
 }
@@ -96,7 +116,8 @@ static int feed_forward(struct qformer *q, int x)
 {
     const int64_t h = q->c->hidden;
     const int up = op_gelu(q->p, dense(q, x, h, q->c->ffn, "intermediate_query.dense"));
-    const int down = dense(q, up, q->c->ffn, h, "output_query.dense");
+    const int dense_out = dense(q, up, q->c->ffn, h, "output_query.dense");
+    const int down = drop(q, dense_out, "output_query.dropout");
     return norm(q, op_add(q->p, down, x), h, "output_query.LayerNorm");
 }
 
@@ -110,6 +131,8 @@ int nn_qformer(struct program *p, const struct qformer_config *c, const struct q
     int x = program_param(p, (int64_t[]){ 1, c->queries, c->hidden }, 3, "%squeries", prefix);
     snprintf(q.at, sizeof q.at, "%sblip2qformer.", prefix);
     x = norm(&q, x, c->hidden, "layernorm");
+    if (c->dropout > 0.0 || c->attention_dropout > 0.0)
+        x = drop(&q, expand(&q, x), "dropout");
     for (int64_t i = 0; i < c->layers; i++) {
         snprintf(q.at, sizeof q.at, "%sblip2qformer.encoder.layer.%d.", prefix, (int)i);
         x = attend(&q, x, false);

@@ -8,6 +8,8 @@
 struct qformer_config {
     int64_t queries, hidden, heads, layers, cross_every, ffn, encoder;
     bool qk_norm;
+    /* Probabilities of dropout after norms and projections, and of attention weights; 0: none. */
+    double dropout, attention_dropout;
 };
 
 /* What the queries look at: either tokens of each picture [I,T,encoder], or a context of other
@@ -23,7 +25,8 @@ struct qformer_keys {
     int count;              /* [I] int32: places that are there; TENSOR_NONE: all */
 };
 
-/* Declares prefix + "queries" and "blip2qformer.*"; returns [I,queries,hidden]. Layers are probed as
+/* The draws of a dropout are the batch tensor "T7:" and its composite name, one state a picture [I,4]
+ * (draws.h). Declares prefix + "queries" and "blip2qformer.*"; returns [I,queries,hidden]. Layers are probed as
  * `probe` printf-ed with the layer, all but the last if `probe_last` is false. */
 int nn_qformer(struct program *p, const struct qformer_config *c, const struct qformer_keys *keys,
                const char *prefix, const char *probe, const char *probe_suffix, bool probe_last);
