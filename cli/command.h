@@ -21,5 +21,6 @@ command_fn cmd_inspect;
 command_fn cmd_plot;
 command_fn cmd_stats;
 command_fn cmd_verify;
+command_fn cmd_train;
 
 #endif

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <unistd.h>
 
-static atomic_int requests; /* lock-free, so safe in a handler */
+static atomic_int requests, saves; /* lock-free, so safe in a handler */
 
 enum { PATIENCE = 3, EXIT_STOPPED = 75 };
 
@@ -24,6 +24,25 @@ void stop_install(void)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
+}
+
+static void on_save(int signal)
+{
+    (void)signal;
+    atomic_store(&saves, 1);
+}
+
+void stop_install_saving(void)
+{
+    struct sigaction action = { .sa_handler = on_save };
+    stop_install();
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+bool stop_save_requested(void)
+{
+    return atomic_exchange(&saves, 0) != 0;
 }
 
 bool stop_requested(void)

@@ -342,6 +342,13 @@ static enum status digest_hex(char out[65], const struct loader *l, uint32_t sou
     return ST_OK;
 }
 
+struct loader_facts loader_facts(const struct loader *l)
+{
+    return (struct loader_facts){ .ids = l->ids,
+                                  .image_tokens = store_image_tokens(l->store),
+                                  .seq_len = store_seq_len(l->store) };
+}
+
 enum status loader_identity(const struct loader *l, struct buffer *out, struct error *err)
 {
     struct json_writer w;

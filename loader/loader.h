@@ -82,6 +82,13 @@ enum status loader_identity(const struct loader *l, struct buffer *out, struct e
 enum status loader_check_identity(const struct loader *l, const void *json, size_t size,
                                   struct error *err);
 
+/* What the datasets agree in, for recipes to compare: token ids, slots a picture, longest row. */
+struct loader_facts {
+    struct label_ids ids;
+    int64_t image_tokens, seq_len;
+};
+struct loader_facts loader_facts(const struct loader *l);
+
 /* Where time goes. Worker seconds add up over threads; wait seconds are the consumer's, by what the
  * batch it waited for still lacked. */
 enum loader_work {

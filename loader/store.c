@@ -159,6 +159,11 @@ struct label_ids store_ids(const struct store *s)
     return ids;
 }
 
+uint32_t store_image_tokens(const struct store *s)
+{
+    return s->facts->image_tokens;
+}
+
 uint32_t store_seq_len(const struct store *s)
 {
     return s->seq_len;

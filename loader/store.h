@@ -45,6 +45,7 @@ void store_close(struct store **s);
 uint64_t store_sequences(const struct store *s, uint32_t source);
 struct label_ids store_ids(const struct store *s);
 uint32_t store_seq_len(const struct store *s); /* longest sequence of any dataset */
+uint32_t store_image_tokens(const struct store *s);
 /* False: no such sequence. */
 bool store_locate(const struct store *s, uint32_t source, uint64_t sequence, uint32_t *dataset,
                   uint32_t *shard, uint64_t *index);

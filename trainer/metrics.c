@@ -49,6 +49,7 @@ static const struct field {
     REAL(mfu),
     WHOLE(skipped),
     WHOLE(damaged),
+    WHOLE(state_hash),
 };
 enum { FIELDS = sizeof fields / sizeof fields[0] };
 

@@ -21,6 +21,7 @@ struct metrics_row {
     double mfu;                          /* share of the peak, 0 where unknown */
     int64_t skipped;                     /* steps not applied so far: non-finite */
     int64_t damaged;                     /* records replaced so far */
+    int64_t state_hash;                  /* of weights, moments, step; 0 unless asked for */
 };
 
 struct metrics;
