@@ -281,6 +281,13 @@ enum status file_rename(const char *from, const char *to, struct error *err)
     return st;
 }
 
+enum status file_link(const char *from, const char *to, struct error *err)
+{
+    if (file_fault() || link(from, to) != 0)
+        return file_error(err, CAUSE_IO, to, "link");
+    return ST_OK;
+}
+
 enum status file_sync_folder(const char *path, struct error *err)
 {
     int fd = open_retry(path, O_RDONLY | O_DIRECTORY, 0);
