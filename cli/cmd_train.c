@@ -5,73 +5,106 @@
 #include "cli/options.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/stop.h"
 #include "trainer/recipe.h"
 #include "trainer/train.h"
 
 static const struct command_help help = {
-    "deem train RECIPE [OPTION...]",
-    "Trains a stage on the datasets of a recipe. Leaves OUT/metrics.jsonl, OUT/checkpoints/,\n"
-    "OUT/recipe.yaml. SIGTERM: checkpoint and exit 75; SIGUSR1: checkpoint and go on.",
-    "  deem train recipes/tiny-stage1.yaml --steps 50\n"
+    "deem train RECIPE [--resume] [--set key=value ...] [--steps N]",
+    "Trains a DEEM model by a recipe: metrics, checkpoints and the effective recipe go to its "
+    "`out`.\n"
+    "Under mpirun or srun the ranks share every step; SIGTERM ends with a checkpoint and exit 75,\n"
+    "SIGUSR1 asks for one.",
+    "  deem train recipes/tiny-stage1.yaml\n"
     "  deem train recipes/tiny-stage1.yaml --resume\n"
-    "  deem train recipes/stage1.yaml --set batch.micro=2 --set seed=7\n"
-    "  mpirun -n 4 deem train recipes/stage1.yaml\n"
+    "  deem train recipes/stage1.yaml --set out=/scratch/run1 --set batch.micro=2\n"
+    "  mpirun -n 4 deem train recipes/tiny-stage1.yaml --set out=/tmp/four\n"
+    "  deem train --help-recipe\n",
 };
 
-/* Every key of a recipe with type, default and source. */
-static int print_keys(void)
+static const char *const backends[] = { "cpu", "cuda", NULL };
+static const char *const dtypes[] = { "f32", "bf16", NULL };
+
+struct arguments {
+    struct option_list inputs, set, overrides;
+    bool resume, dry_run, help_recipe, hash_steps;
+    int64_t steps;
+    int backend, dtype;
+};
+
+static enum status parse(struct arguments *a, int argc, char **argv, struct error *err)
 {
+    const struct option options[] = {
+        { "resume", OPTION_FLAG, &a->resume, NULL,
+          "go on from the newest complete checkpoint; start where there is none", 0, 0, NULL },
+        { "set", OPTION_LIST, &a->set, "KEY=VALUE", "replace a value of the recipe; repeatable", 0,
+          0, NULL },
+        { "override", OPTION_LIST, &a->overrides, "KEY",
+          "accept that the checkpoint has another value; repeatable", 0, 0, NULL },
+        { "steps", OPTION_INT, &a->steps, "N", "end after step N; the schedule stays the recipe's",
+          1, 1e12, NULL },
+        { "backend", OPTION_CHOICE, &a->backend, "NAME", "cpu (default) or cuda", 0, 0, backends },
+        { "dtype", OPTION_CHOICE, &a->dtype, "TYPE", "f32 (default), or bf16 with cuda", 0, 0,
+          dtypes },
+        { "dry-run", OPTION_FLAG, &a->dry_run, NULL,
+          "print parameters, operations, FLOPs and memory; train nothing", 0, 0, NULL },
+        { "hash-steps", OPTION_FLAG, &a->hash_steps, NULL,
+          "metrics carry a hash of the state after each step", 0, 0, NULL },
+        { "help-recipe", OPTION_FLAG, &a->help_recipe, NULL, "print every key of a recipe", 0, 0,
+          NULL },
+    };
+    enum status st = options_parse(argc, argv, options, sizeof options / sizeof options[0], &help,
+                                   &a->inputs, err);
+    if (st == ST_OK && !a->help_recipe && a->inputs.count != 1)
+        st = error_set(err, ST_FAIL, CAUSE_ARG, "want one RECIPE; --help explains");
+    if (st == ST_OK && a->dtype == 1 && a->backend == 0)
+        st = error_set(err, ST_FAIL, CAUSE_ARG, "--dtype bf16 needs --backend cuda");
+    return st;
+}
+
+static enum status print_recipe_help(struct error *err)
+{
+    struct yaml empty;
+    struct buffer text;
     size_t count = 0;
-    const struct setting *s = recipe_settings(&count);
-    for (size_t i = 0; i < count; i++)
-        printf("%-32s %-14s %s\n", s[i].key, s[i].by_default ? s[i].by_default : "", s[i].help);
-    return 0;
+    const struct setting *table = recipe_settings(&count);
+
+    yaml_init(&empty);
+    buffer_init(&text);
+    const enum status st = settings_print(&text, &empty, table, count, true, err);
+    if (st == ST_OK)
+        fwrite(text.data, 1, text.size, stdout);
+    buffer_clear(&text);
+    return st;
 }
 
 int cmd_train(int argc, char **argv)
 {
-    static const char *const backends[] = { "cpu", "cuda", NULL };
-    struct train_options t;
-    struct option_list inputs = { 0 }, sets = { 0 }, overrides = { 0 };
+    struct arguments a = { 0 };
     struct error err = { 0 };
-    bool keys = false;
-    int backend = BACKEND_CPU;
-    train_options_init(&t);
-    const struct option options[] = {
-        { "set", OPTION_LIST, &sets, "KEY=VALUE", "changes a key of the recipe; repeatable", 0, 0,
-          NULL },
-        { "resume", OPTION_FLAG, &t.resume, NULL, "go on from the newest complete checkpoint", 0, 0,
-          NULL },
-        { "steps", OPTION_INT, &t.stop_after, "N", "end after step N (default: the recipe's)", 1,
-          1e12, NULL },
-        { "override", OPTION_LIST, &overrides, "KEY",
-          "a key that may differ from the checkpoint's recipe; repeatable", 0, 0, NULL },
-        { "hash-steps", OPTION_FLAG, &t.hash_steps, NULL,
-          "a hash of weights and moments in every line of metrics.jsonl", 0, 0, NULL },
-        { "backend", OPTION_CHOICE, &backend, "NAME", "cpu or cuda (default cpu)", 0, 0, backends },
-        { "help-recipe", OPTION_FLAG, &keys, NULL, "print every key of a recipe", 0, 0, NULL },
-    };
-    enum status st =
-        options_parse(argc, argv, options, sizeof options / sizeof *options, &help, &inputs, &err);
-    if (st == ST_OK && keys)
-        return print_keys();
-    if (st == ST_OK && inputs.count != 1)
-        st = error_set(&err, ST_FAIL, CAUSE_ARG, "want one RECIPE; --help shows examples");
-    if (st == ST_OK) {
-        t.recipe = inputs.items[0];
-        t.assignments = sets.items;
-        t.n_assignments = sets.count;
-        t.overrides = overrides.items;
-        t.n_overrides = overrides.count;
-        t.backend = (enum backend)backend;
-        st = train_run(&t, &err);
+    enum status st = parse(&a, argc, argv, &err);
+
+    if (st == ST_OK && a.help_recipe) {
+        st = print_recipe_help(&err);
+    } else if (st == ST_OK) {
+        struct train_options opt;
+        train_options_init(&opt);
+        opt.recipe = a.inputs.items[0];
+        opt.assignments = a.set.items;
+        opt.n_assignments = a.set.count;
+        opt.overrides = a.overrides.items;
+        opt.n_overrides = a.overrides.count;
+        opt.resume = a.resume;
+        opt.stop_after = a.steps;
+        opt.backend = a.backend == 1 ? BACKEND_CUDA : BACKEND_CPU;
+        opt.hash_steps = a.hash_steps;
+        stop_install_training();
+        st = train_run(&opt, &err);
     }
-    options_clear_list(&inputs);
-    options_clear_list(&sets);
-    options_clear_list(&overrides);
-    if (st == ST_FAIL || st == ST_SKIP || st == ST_STOP) {
+    options_clear_list(&a.inputs);
+    options_clear_list(&a.set);
+    options_clear_list(&a.overrides);
+    if (st == ST_FAIL)
         log_error(&err);
-        return error_exit_code(err.cause);
-    }
-    return 0;
+    return error_exit_code(err.cause);
 }

@@ -8,7 +8,7 @@
 /* One line a command, in the order of `deem --help`. */
 static const struct command commands[] = {
     { "decode", "the loader's picture path for one file", cmd_decode },
-    { "train", "train a stage on a recipe", cmd_train },
+    { "train", "train a model by a recipe", cmd_train },
     { "plot", "draw the curves of a training run", cmd_plot },
     { "golden", "run one numerical reference case and compare", cmd_golden },
     { "export", "mask sets as COCO-shaped and conversation files", cmd_export },

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <unistd.h>
 
-static atomic_int requests, saves; /* lock-free, so safe in a handler */
+static atomic_int requests; /* lock-free, so safe in a handler */
+static atomic_int checkpoint_requests;
 
 enum { PATIENCE = 3, EXIT_STOPPED = 75 };
 
@@ -26,23 +27,23 @@ void stop_install(void)
     sigaction(SIGUSR1, &action, NULL);
 }
 
-static void on_save(int signal)
+static void on_checkpoint_signal(int signal)
 {
     (void)signal;
-    atomic_store(&saves, 1);
+    atomic_fetch_add(&checkpoint_requests, 1);
 }
 
-void stop_install_saving(void)
+void stop_install_training(void)
 {
-    struct sigaction action = { .sa_handler = on_save };
+    struct sigaction action = { .sa_handler = on_checkpoint_signal };
     stop_install();
     sigemptyset(&action.sa_mask);
     sigaction(SIGUSR1, &action, NULL);
 }
 
-bool stop_save_requested(void)
+bool stop_checkpoint_requested(void)
 {
-    return atomic_exchange(&saves, 0) != 0;
+    return atomic_exchange(&checkpoint_requests, 0) > 0;
 }
 
 bool stop_requested(void)

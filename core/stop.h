@@ -9,9 +9,10 @@
 
 /* Catches the signals from now on; the third one ends the process at once. */
 void stop_install(void);
-/* The same, but SIGUSR1 asks for a checkpoint only, as a scheduler does before the time limit. */
-void stop_install_saving(void);
-bool stop_save_requested(void); /* since the last call */
+/* The same, but SIGUSR1 asks for a checkpoint instead. */
+void stop_install_training(void);
+/* Whether SIGUSR1 came since the last call. */
+bool stop_checkpoint_requested(void);
 bool stop_requested(void);
 /* ST_OK, or ST_FAIL with CAUSE_SIGNAL once a stop was requested. */
 enum status stop_check(struct error *err);

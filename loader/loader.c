@@ -342,11 +342,14 @@ static enum status digest_hex(char out[65], const struct loader *l, uint32_t sou
     return ST_OK;
 }
 
-struct loader_facts loader_facts(const struct loader *l)
+void loader_facts(const struct loader *l, struct loader_facts *out)
 {
-    return (struct loader_facts){ .ids = l->ids,
-                                  .image_tokens = store_image_tokens(l->store),
-                                  .seq_len = store_seq_len(l->store) };
+    const struct shard_facts *f = store_facts(l->store);
+
+    out->pieces = (int32_t)f->pieces;
+    out->image_tokens = f->image_tokens;
+    out->seq_len = store_seq_len(l->store);
+    memcpy(out->tokenizer_sha256, f->tokenizer_sha256, sizeof out->tokenizer_sha256);
 }
 
 enum status loader_identity(const struct loader *l, struct buffer *out, struct error *err)

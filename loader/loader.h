@@ -76,18 +76,20 @@ uint64_t loader_tell(const struct loader *l, uint64_t *done);
 enum status loader_seek(struct loader *l, uint64_t step, struct error *err);
 void loader_close(struct loader **l);
 
+/* What all datasets of the loader have in common, by their manifests. */
+struct loader_facts {
+    int32_t pieces;       /* of the tokenizer; special ids follow from it (labels.h) */
+    int64_t image_tokens; /* slots a picture */
+    int64_t seq_len;      /* the longest of the datasets */
+    uint8_t tokenizer_sha256[32];
+};
+void loader_facts(const struct loader *l, struct loader_facts *out);
+
 /* What a checkpoint keeps: which datasets, by digest, as JSON. A loader that is opened on other data is
  * refused by loader_check_identity: CAUSE_CHECKSUM, text names the dataset. */
 enum status loader_identity(const struct loader *l, struct buffer *out, struct error *err);
 enum status loader_check_identity(const struct loader *l, const void *json, size_t size,
                                   struct error *err);
-
-/* What the datasets agree in, for recipes to compare: token ids, slots a picture, longest row. */
-struct loader_facts {
-    struct label_ids ids;
-    int64_t image_tokens, seq_len;
-};
-struct loader_facts loader_facts(const struct loader *l);
 
 /* Where time goes. Worker seconds add up over threads; wait seconds are the consumer's, by what the
  * batch it waited for still lacked. */

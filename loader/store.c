@@ -159,9 +159,9 @@ struct label_ids store_ids(const struct store *s)
     return ids;
 }
 
-uint32_t store_image_tokens(const struct store *s)
+const struct shard_facts *store_facts(const struct store *s)
 {
-    return s->facts->image_tokens;
+    return s->facts;
 }
 
 uint32_t store_seq_len(const struct store *s)

@@ -11,6 +11,7 @@
 #include "core/mem.h"
 #include "loader/labels.h"
 #include "loader/loader.h"
+#include "shards/facts.h"
 #include "shards/sample.h"
 
 struct store_picture {
@@ -44,8 +45,8 @@ enum status store_open(struct store **out, const struct loader_source *sources, 
 void store_close(struct store **s);
 uint64_t store_sequences(const struct store *s, uint32_t source);
 struct label_ids store_ids(const struct store *s);
-uint32_t store_seq_len(const struct store *s); /* longest sequence of any dataset */
-uint32_t store_image_tokens(const struct store *s);
+uint32_t store_seq_len(const struct store *s);                /* longest sequence of any dataset */
+const struct shard_facts *store_facts(const struct store *s); /* of one dataset; all agree */
 /* False: no such sequence. */
 bool store_locate(const struct store *s, uint32_t source, uint64_t sequence, uint32_t *dataset,
                   uint32_t *shard, uint64_t *index);

@@ -224,8 +224,8 @@ enum status dist_broadcast(struct dist *d, void *data, size_t bytes, int root, s
                           : ST_OK;
 }
 
-void dist_abort(struct dist *d)
+void dist_abort(struct dist *d, int exit_code)
 {
     if (d->backend.ops)
-        d->backend.ops->abort(d->backend.self);
+        d->backend.ops->abort(d->backend.self, exit_code);
 }

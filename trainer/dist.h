@@ -44,8 +44,9 @@ enum status dist_all_gather(struct dist *d, void *data, const int64_t *offsets, 
 enum status dist_all_sum(struct dist *d, double *values, int count, struct error *err);
 enum status dist_all_max(struct dist *d, int64_t *values, int count, struct error *err);
 enum status dist_broadcast(struct dist *d, void *data, size_t bytes, int root, struct error *err);
-/* Tells the group that this rank gives up, so that the others fail at once instead of waiting. */
-void dist_abort(struct dist *d);
+/* Tells the group that this rank gives up, so that the others fail at once instead of waiting; under
+ * MPI the job ends with `exit_code`. */
+void dist_abort(struct dist *d, int exit_code);
 
 /* One implementation. The functions do what their namesakes above say; `self` is the backend's own. */
 struct dist_ops {
@@ -57,7 +58,7 @@ struct dist_ops {
     enum status (*all_sum)(void *self, double *values, int count, struct error *err);
     enum status (*all_max)(void *self, int64_t *values, int count, struct error *err);
     enum status (*broadcast)(void *self, void *data, size_t bytes, int root, struct error *err);
-    void (*abort)(void *self);
+    void (*abort)(void *self, int exit_code);
     void (*close)(void *self);
 };
 struct dist_backend {

@@ -181,8 +181,9 @@ static enum status loop_broadcast(void *self, void *data, size_t bytes, int root
     return meet(m, "broadcast", err);
 }
 
-static void loop_abort(void *self)
+static void loop_abort(void *self, int exit_code)
 {
+    (void)exit_code; /* one process: its end is the caller's */
     struct group *g = ((struct member *)self)->group;
     pthread_mutex_lock(&g->lock);
     g->broken = true;

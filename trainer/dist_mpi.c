@@ -199,9 +199,9 @@ static enum status mpi_broadcast(void *self, void *data, size_t bytes, int root,
     return broadcast_bytes(m, "broadcast", data, (int64_t)bytes, root, err);
 }
 
-static void mpi_abort(void *self)
+static void mpi_abort(void *self, int exit_code)
 {
-    MPI_Abort(((struct ranks *)self)->comm, 76);
+    MPI_Abort(((struct ranks *)self)->comm, exit_code);
 }
 
 static void mpi_close(void *self)

@@ -46,10 +46,10 @@ static const struct field {
     REAL(loader_wait_seconds),
     REAL(collective_seconds),
     REAL(rank_spread_seconds),
+    REAL(checkpoint_seconds),
     REAL(mfu),
     WHOLE(skipped),
     WHOLE(damaged),
-    WHOLE(state_hash),
 };
 enum { FIELDS = sizeof fields / sizeof fields[0] };
 
@@ -181,6 +181,10 @@ static enum status write_line(struct metrics *m, const struct metrics_row *row, 
             json_int(&w, whole_of(row, &fields[i]));
         else
             json_number(&w, real_of(row, &fields[i]));
+    }
+    if (row->state[0]) {
+        json_key(&w, "state");
+        json_string(&w, row->state);
     }
     json_end_object(&w);
     enum status st = json_writer_finish(&w, err);

@@ -18,10 +18,11 @@ struct metrics_row {
     double seconds, loader_wait_seconds; /* wall time of the step; of it waiting for data */
     double collective_seconds;           /* of it in collectives */
     double rank_spread_seconds;          /* slowest minus fastest rank */
-    double mfu;                          /* share of the peak, 0 where unknown */
-    int64_t skipped;                     /* steps not applied so far: non-finite */
-    int64_t damaged;                     /* records replaced so far */
-    int64_t state_hash;                  /* of weights, moments, step; 0 unless asked for */
+    double checkpoint_seconds; /* of the time since the last row, blocked by a checkpoint */
+    double mfu;                /* share of the peak, 0 where unknown */
+    int64_t skipped;           /* steps not applied so far: non-finite */
+    int64_t damaged;           /* records replaced so far */
+    char state[33]; /* hash of weights, moments and position after the step; "": not asked for */
 };
 
 struct metrics;

@@ -1,241 +1,389 @@
-/* trainer/train.c: see train.h. One step: micro-batches of this rank, sums over ranks, the optimizer, a
- * line of metrics, perhaps a checkpoint. Whether to stop or to save is agreed by all ranks. */
+/* trainer/train.c: opens a run, walks its steps, and leaves it so that `--resume` goes on bit for bit. */
 #include "trainer/train.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/pool.h"
 #include "core/stop.h"
-#include "trainer/train_batch.h"
+#include "trainer/setup.h"
 #include "trainer/train_private.h"
-
-enum sum { SUM_NTP, SUM_NIP, SUM_CSR, SUM_TOTAL, SUM_TOKENS, SUM_IMAGES, SUM_COUNT };
-
-/* What a step adds up. */
-struct step {
-    double sums[SUM_COUNT];
-    double wait;           /* for data */
-    double micro_seconds;  /* this rank's work before the collectives */
-    struct buffer records; /* names of what was in the batch, for messages */
-};
+#include "trainer/weights.h"
 
 void train_options_init(struct train_options *opt)
 {
     *opt = (struct train_options){ .backend = BACKEND_CPU };
 }
 
-static void name_records(struct train *t, struct step *s, const struct batch *b)
+static enum status no_memory(struct error *err)
 {
-    for (int64_t i = 0; i < b->B; i++)
-        buffer_printf(&s->records, NULL, "%s%s:%" PRIu32 ":%" PRIu64, s->records.size ? ", " : "",
-                      t->recipe->sources[b->rows[i].source].name, b->rows[i].shard,
-                      b->rows[i].index);
+    return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: training");
 }
 
-static enum status run_batch(struct train *t, const struct batch *from, struct step *s,
-                             struct error *err)
+static void rates_of(const void *arg, const char *name, double *lr, double *weight_decay)
 {
-    struct train_batch b;
-    struct deem_shape shape;
-    struct deem *m = NULL;
-    struct runner *r = NULL;
-    struct micro_losses losses = { 0 };
-    enum status st =
-        train_batch_make(&b, from, &t->config, t->recipe, (uint64_t)t->recipe->seed, err);
-    if (st == ST_OK) {
-        train_batch_shape(&shape, &b, t->recipe->batch_pictures);
-        st = deem_cache_get(t->cache, &shape, &m, &r, err);
-    }
+    const struct param_rates r = param_rates(arg, name);
+    *lr = r.lr;
+    *weight_decay = r.weight_decay;
+}
+
+/* Recipe, ranks, the lock on OUT, and whether OUT may be used. */
+static enum status open_out(struct train *t, struct error *err)
+{
+    const struct train_options *o = t->opt;
+    enum status st = recipe_open(&t->recipe, o->recipe, o->assignments, o->n_assignments, err);
+    if (st != ST_OK)
+        return st;
+    const struct dist_options d = { .deadline_seconds = t->recipe->collective_seconds };
+    st = dist_open(&t->dist, &d, err);
+    if (st != ST_OK)
+        return st;
+    if (t->recipe->n_sources == 0)
+        return error_set(err, ST_FAIL, CAUSE_ARG, "%s: data has no source", o->recipe);
+    if (recipe_micro_batches(t->recipe) % dist_size(t->dist) != 0)
+        return error_set(err, ST_FAIL, CAUSE_ARG,
+                         "%d ranks do not divide the %" PRId64 " micro-batches of a step",
+                         dist_size(t->dist), recipe_micro_batches(t->recipe));
+    if (dist_rank(t->dist) != 0)
+        return ST_OK;
+    char *lock = path_join(t->recipe->out, "lock");
+    st = lock ? file_make_folders(t->recipe->out, err) : no_memory(err);
     if (st == ST_OK)
-        st = micro_batch_run(m, r, &b.b, &losses, err);
-    s->sums[SUM_NTP] += losses.ntp;
-    s->sums[SUM_NIP] += losses.nip;
-    s->sums[SUM_CSR] += losses.csr;
-    s->sums[SUM_TOTAL] += losses.total;
-    s->sums[SUM_TOKENS] += (double)b.tokens;
-    s->sums[SUM_IMAGES] += (double)b.pictures;
-    name_records(t, s, from);
-    train_batch_clear(&b);
+        st = file_lock(&t->lock, lock, err);
+    mem_free(lock);
     return st;
 }
 
-static enum status run_share(struct train *t, struct step *s, struct error *err)
+/* The datasets must be those the recipe means. */
+static enum status check_data(const struct train *t, struct error *err)
 {
-    const double begin = clock_seconds();
-    params_clear_gradients(t->params);
-    for (int64_t i = 0; i < t->share; i++) {
-        const struct batch *b = NULL;
-        if (loader_next(t->loader, &b, err) != ST_OK)
-            return ST_FAIL;
-        s->wait += b->wait_seconds;
-        const enum status st = run_batch(t, b, s, err);
-        loader_release(t->loader, b);
-        if (st != ST_OK)
-            return error_prefix(err, st, "step %" PRId64, t->step);
-    }
-    s->micro_seconds = clock_seconds() - begin;
+    const struct recipe *r = t->recipe;
+    struct loader_facts f;
+
+    loader_facts(t->loader, &f);
+    if (f.pieces != r->model.vocab_base)
+        return error_set(err, ST_FAIL, CAUSE_ARG,
+                         "model.vocab_base: %" PRId64 ", but the datasets' tokenizer has %d pieces",
+                         r->model.vocab_base, (int)f.pieces);
+    if (f.image_tokens != r->image_tokens)
+        return error_set(err, ST_FAIL, CAUSE_ARG,
+                         "image_tokens: %" PRId64 ", but the datasets have %" PRId64,
+                         r->image_tokens, f.image_tokens);
+    if (f.seq_len != r->seq_len)
+        return error_set(err, ST_FAIL, CAUSE_ARG,
+                         "seq_len: %" PRId64 ", but the datasets have %" PRId64, r->seq_len,
+                         f.seq_len);
     return ST_OK;
 }
 
-/* A loss or gradient that is not finite, alike on all ranks: the end, or a step that is left out. */
-static enum status not_finite(struct train *t, const struct step *s, const char *what,
-                              struct error *err)
+static enum status open_data(struct train *t, struct error *err)
 {
-    t->skipped++;
-    if (t->recipe->nonfinite == NONFINITE_SKIP) {
-        log_line(LOG_WARN, "step=%" PRId64 " left out: %s is not finite, records %.*s", t->step,
-                 what, (int)s->records.size, (const char *)s->records.data);
-        return ST_OK;
-    }
-    return error_set(err, ST_FAIL, CAUSE_LIMIT,
-                     "step %" PRId64 ": %s is not finite; records (source:shard:index) %.*s",
-                     t->step, what, (int)s->records.size, (const char *)s->records.data);
+    struct loader_options opt;
+    const unsigned share = cpu_count() / (unsigned)dist_local_size(t->dist);
+    const unsigned threads = t->recipe->loader_threads > 0 ? (unsigned)t->recipe->loader_threads
+                                                           : (share > 0 ? share : 1);
+
+    t->sources = mem_calloc(t->recipe->n_sources, sizeof *t->sources);
+    if (!t->sources)
+        return no_memory(err);
+    setup_loader(&opt, t->sources, t->recipe, dist_size(t->dist), dist_rank(t->dist), threads);
+    enum status st = loader_open(&t->loader, &opt, err);
+    if (st == ST_OK)
+        st = check_data(t, err);
+    return st == ST_OK ? loader_identity(t->loader, &t->identity, err) : st;
 }
 
-static enum status update(struct train *t, struct step *s, struct metrics_row *row,
-                          struct error *err)
+/* Declares every parameter by building the smallest program, then gives them memory. */
+static enum status open_model(struct train *t, struct error *err)
 {
-    const double share = 1.0 / (double)t->micros;
-    const double factor = schedule_factor(t->step, t->recipe->warmup, t->recipe->steps);
-    struct optimizer_report report;
+    const struct deem_shape smallest = {
+        .B = 1, .L = 2, .I = 1, .context = 1, .pairs = 1, .passes = 1
+    };
+    struct deem *m = NULL;
 
-    row->loss = s->sums[SUM_TOTAL] * share;
-    row->loss_ntp = s->sums[SUM_NTP] * share;
-    row->loss_nip = s->sums[SUM_NIP] * share;
-    row->loss_csr = s->sums[SUM_CSR] * share;
-    row->tokens = (int64_t)s->sums[SUM_TOKENS];
-    row->images = (int64_t)s->sums[SUM_IMAGES];
-    row->lr = t->rules.lr * factor;
-    if (!isfinite(row->loss))
-        return not_finite(t, s, "the loss", err);
-    const enum status st = optimizer_step(t->optimizer, share, factor, &report, err);
-    row->grad_norm = report.grad_norm;
-    if (st == ST_SKIP)
-        return not_finite(t, s, report.bad ? report.bad : "a gradient of another rank", err);
+    setup_model(&t->config, t->recipe);
+    setup_losses(&t->losses, t->recipe);
+    group_rules_from_recipe(&t->rules, t->recipe);
+    enum status st = params_open(&t->params, param_reached, &t->rules, err);
+    if (st == ST_OK)
+        st = deem_open(&m, &t->config, &smallest, &t->losses, t->params, err);
+    deem_close(&m);
+    if (st == ST_OK)
+        st = params_allocate(t->params, err);
+    if (st != ST_OK)
+        return st;
+    const size_t n = (size_t)t->params->trainable_elements + 1;
+    const struct optimizer_settings s = { t->recipe->beta1, t->recipe->beta2, t->recipe->eps,
+                                          t->recipe->clip_norm, 1e-6 };
+    t->m = mem_calloc(n, sizeof *t->m);
+    t->v = mem_calloc(n, sizeof *t->v);
+    if (!t->m || !t->v)
+        return no_memory(err);
+    return optimizer_open(&t->optimizer, t->params, t->dist, &s, rates_of, &t->rules, err);
+}
+
+/* init.checkpoint may name a run's OUT: its newest complete checkpoint is meant. */
+static enum status resolve_checkpoint(char **path, const char *given, struct error *err)
+{
+    char *folder = path_join(given, "checkpoints");
+    *path = NULL;
+    if (!folder)
+        return no_memory(err);
+    enum status st = file_exists(folder) ? checkpoint_find(path, folder, err) : ST_END;
+    if (st == ST_END && file_exists(folder))
+        st = error_set(err, ST_FAIL, CAUSE_FORMAT, "%s: holds no complete checkpoint", folder);
+    mem_free(folder);
+    return st == ST_END ? ST_OK : st;
+}
+
+static enum status start_weights(struct train *t, struct error *err)
+{
+    const struct recipe *r = t->recipe;
+    struct weights *w = NULL;
+    struct buffer report;
+    char *newest = NULL;
+
+    buffer_init(&report);
+    enum status st =
+        r->init_checkpoint[0] ? resolve_checkpoint(&newest, r->init_checkpoint, err) : ST_OK;
+    const struct weights_spec spec = {
+        .checkpoint = newest ? newest : r->init_checkpoint,
+        .llm = r->init_llm,
+        .convnext = r->init_convnext,
+        .diffusion = r->init_diffusion,
+        .seed = (uint64_t)r->seed,
+        .published = r->model.vocab_base,
+    };
+    if (st == ST_OK)
+        st = weights_open(&w, &spec, t->params, err);
+    if (st == ST_OK)
+        st = weights_load(w, t->params, err);
+    if (st == ST_OK && dist_rank(t->dist) == 0) {
+        st = weights_report(w, &report, err);
+        if (st == ST_OK)
+            st = buffer_append(&report, "", 1, err);
+        if (st == ST_OK)
+            log_line(LOG_INFO, "%s", (const char *)report.data);
+    }
+    weights_close(&w);
+    buffer_clear(&report);
+    mem_free(newest);
     return st;
 }
 
-/* Weights, moments and step, for comparing runs. */
+/* Differences between the checkpoint's recipe and this one that change numbers must have been named. */
+static enum status check_recipe(const struct train *t, const struct checkpoint *c,
+                                struct error *err)
+{
+    struct recipe *saved = NULL;
+    struct buffer lines;
+    size_t count = 0;
+    char *path = path_join(c->path, "recipe.yaml");
+
+    buffer_init(&lines);
+    enum status st = path ? recipe_open(&saved, path, NULL, 0, err) : no_memory(err);
+    if (st == ST_OK)
+        st = recipe_differences(&lines, &count, saved, t->recipe, t->opt->overrides,
+                                t->opt->n_overrides, err);
+    if (st == ST_OK && count > 0)
+        st = error_set(
+            err, ST_FAIL, CAUSE_ARG,
+            "the checkpoint was made with another recipe (--override KEY accepts one): %s",
+            (const char *)lines.data);
+    recipe_close(&saved);
+    buffer_clear(&lines);
+    mem_free(path);
+    return st;
+}
+
+static enum status load_checkpoint(struct train *t, const char *path, struct error *err)
+{
+    struct checkpoint *c = NULL;
+    enum status st = checkpoint_open(&c, path, err);
+
+    if (st == ST_OK)
+        st = check_recipe(t, c, err);
+    if (st == ST_OK)
+        st = loader_check_identity(t->loader, c->data.data, c->data.size, err);
+    if (st == ST_OK)
+        st = checkpoint_load(c, t->params, t->m, t->v, err);
+    if (st == ST_OK) {
+        t->step = t->saved = c->step;
+        t->skipped = c->skipped;
+        optimizer_restore(t->optimizer, t->m, t->v, c->step - c->skipped);
+        log_line(LOG_INFO, "resumed from %s", path);
+    }
+    checkpoint_close(&c);
+    return st;
+}
+
+/* Values to start from, and the files of OUT. */
+static enum status open_state(struct train *t, struct error *err)
+{
+    char *folder = path_join(t->recipe->out, "checkpoints"), *path = NULL;
+    char *effective = path_join(t->recipe->out, "recipe.yaml");
+    enum status st = folder && effective ? ST_OK : no_memory(err);
+
+    if (st == ST_OK && !t->opt->resume && checkpoint_any(folder))
+        st = error_set(err, ST_FAIL, CAUSE_ARG,
+                       "%s holds checkpoints: --resume goes on, another `out` starts anew", folder);
+    if (st == ST_OK && t->opt->resume && checkpoint_find(&path, folder, err) == ST_FAIL)
+        st = ST_FAIL;
+    if (st == ST_OK)
+        st = path ? load_checkpoint(t, path, err) : start_weights(t, err);
+    if (st == ST_OK)
+        st = loader_seek(t->loader, (uint64_t)t->step, err);
+    if (st == ST_OK)
+        st = recipe_print(&t->recipe_text, t->recipe, true, err);
+    if (st == ST_OK && dist_rank(t->dist) == 0) {
+        st = file_replace(effective, t->recipe_text.data, t->recipe_text.size, err);
+        if (st == ST_OK)
+            st = metrics_open(&t->metrics, t->recipe->out, t->step, t->recipe->steps, err);
+        if (st == ST_OK)
+            st = checkpoint_writer_open(&t->writer, folder, t->recipe->checkpoint_keep, t->params,
+                                        err);
+    }
+    mem_free(folder);
+    mem_free(path);
+    mem_free(effective);
+    return st;
+}
+
+/* Collective: the moments come from all ranks, rank 0 writes. */
+static enum status save(struct train *t, struct error *err)
+{
+    const struct checkpoint_state state = {
+        .step = t->step,
+        .skipped = t->skipped,
+        .data = (const char *)t->identity.data,
+        .data_bytes = t->identity.size,
+        .recipe = (const char *)t->recipe_text.data,
+        .recipe_bytes = t->recipe_text.size,
+    };
+    double blocked = 0.0;
+
+    if (t->saved == t->step)
+        return ST_OK;
+    enum status st = optimizer_gather(t->optimizer, t->m, t->v, err);
+    if (st == ST_OK && t->writer)
+        st = checkpoint_writer_start(t->writer, t->m, t->v, &state, &blocked, err);
+    t->blocked_seconds += blocked;
+    if (st == ST_OK)
+        t->saved = t->step;
+    return st;
+}
+
+/* XXH3-128 of weights, moments and position after a step: what resume tests compare. Collective. */
 static enum status hash_state(struct train *t, struct metrics_row *row, struct error *err)
 {
-    const size_t bytes = (size_t)t->params->trainable_elements * sizeof(float);
     struct hash_stream *h = NULL;
-    uint8_t digest[8] = { 0 };
-    uint64_t v = 0;
-    if (!t->opt->hash_steps)
-        return ST_OK;
-    if (optimizer_gather(t->optimizer, t->m, t->v, err) != ST_OK ||
-        hash_stream_open(&h, HASH_XXH3_64, err) != ST_OK)
-        return ST_FAIL;
+    uint8_t digest[16];
+    const size_t bytes = (size_t)t->params->trainable_elements * sizeof *t->m;
+    enum status st = optimizer_gather(t->optimizer, t->m, t->v, err);
+
+    if (st == ST_OK)
+        st = hash_stream_open(&h, HASH_XXH3_128, err);
+    if (st != ST_OK)
+        return st;
     hash_stream_update(h, t->params->values, bytes);
     hash_stream_update(h, t->m, bytes);
     hash_stream_update(h, t->v, bytes);
     hash_stream_update(h, &t->step, sizeof t->step);
     hash_stream_digest(h, digest);
+    hash_hex(row->state, digest, sizeof digest);
     hash_stream_close(&h);
-    memcpy(&v, digest, sizeof v);
-    row->state_hash = (int64_t)(v >> 11); /* 53 bits: any reader of JSON takes it whole */
     return ST_OK;
 }
 
-static enum status save(struct train *t, struct error *err)
-{
-    double blocked = 0.0;
-    struct loader_stats stats;
-    loader_stats(t->loader, &stats);
-    const struct checkpoint_state state = { .step = t->step,
-                                            .skipped = t->skipped,
-                                            .damaged = (int64_t)stats.substituted,
-                                            .data = (const char *)t->identity.data,
-                                            .data_bytes = t->identity.size,
-                                            .recipe = (const char *)t->printed.data,
-                                            .recipe_bytes = t->printed.size };
-    if (optimizer_gather(t->optimizer, t->m, t->v, err) != ST_OK)
-        return ST_FAIL;
-    t->saved = t->step;
-    if (!t->root)
-        return ST_OK;
-    const enum status st = checkpoint_writer_start(t->writer, t->m, t->v, &state, &blocked, err);
-    log_line(LOG_INFO, "checkpoint step=%" PRId64 " blocked_seconds=%.3f", t->step, blocked);
-    return st;
-}
+/* What the ranks agree on after a step: anybody's wish counts. */
+enum wish { WISH_STOP, WISH_CHECKPOINT, WISHES };
 
-/* After a step: the slowest and fastest rank, and what any rank was asked by a signal. */
-struct agreement {
-    bool stop, save;
-    double spread;
-};
-static enum status agree(struct train *t, const struct step *s, struct agreement *a,
-                         struct error *err)
+static enum status loop(struct train *t, struct error *err)
 {
-    const int64_t us = (int64_t)(s->micro_seconds * 1e6);
-    int64_t flags[4] = { stop_requested(), stop_save_requested(), us, -us };
-    if (dist_all_max(t->dist, flags, 4, err) != ST_OK)
-        return ST_FAIL;
-    *a = (struct agreement){ flags[0] != 0, flags[1] != 0, (double)(flags[2] + flags[3]) * 1e-6 };
-    return ST_OK;
-}
-
-static enum status one_step(struct train *t, struct step *s, struct agreement *a, struct error *err)
-{
-    struct metrics_row row = { .step = t->step };
-    struct loader_stats stats;
-    const double begin = clock_seconds();
-
-    if (run_share(t, s, err) != ST_OK)
-        return ST_FAIL;
-    const double middle = clock_seconds();
-    if (dist_all_sum(t->dist, s->sums, SUM_COUNT, err) != ST_OK ||
-        update(t, s, &row, err) != ST_OK || agree(t, s, a, err) != ST_OK)
-        return ST_FAIL;
-    const double end = clock_seconds();
-    t->step++;
-    loader_stats(t->loader, &stats);
-    row.seconds = end - begin;
-    row.loader_wait_seconds = s->wait;
-    row.collective_seconds = dist_size(t->dist) > 1 ? end - middle : 0.0;
-    row.rank_spread_seconds = a->spread;
-    row.skipped = t->skipped;
-    row.damaged = (int64_t)stats.substituted;
-    if (hash_state(t, &row, err) != ST_OK)
-        return ST_FAIL;
-    return t->root ? metrics_write(t->metrics, &row, err) : ST_OK;
-}
-
-static enum status run_steps(struct train *t, struct error *err)
-{
-    struct agreement a = { 0 };
+    const int64_t end = t->opt->stop_after > 0 && t->opt->stop_after < t->recipe->steps
+                            ? t->opt->stop_after
+                            : t->recipe->steps;
+    int64_t wishes[WISHES] = { 0 };
     enum status st = ST_OK;
-    while (t->step < t->end && st == ST_OK && !a.stop) {
-        struct step s = { 0 };
-        buffer_init(&s.records);
-        st = one_step(t, &s, &a, err);
-        if (st == ST_OK &&
-            (a.stop || a.save || t->step == t->end || t->step % t->recipe->checkpoint_every == 0))
+
+    while (t->step < end && st == ST_OK && !wishes[WISH_STOP]) {
+        struct metrics_row row;
+        st = train_step(t, &row, err);
+        if (st != ST_OK)
+            break;
+        t->step++;
+        if (t->opt->hash_steps)
+            st = hash_state(t, &row, err);
+        row.checkpoint_seconds = t->blocked_seconds;
+        t->blocked_seconds = 0.0;
+        if (st == ST_OK && t->metrics)
+            st = metrics_write(t->metrics, &row, err);
+        wishes[WISH_STOP] = stop_requested();
+        wishes[WISH_CHECKPOINT] = stop_checkpoint_requested();
+        if (st == ST_OK)
+            st = dist_all_max(t->dist, wishes, WISHES, err);
+        if (st == ST_OK && (t->step % t->recipe->checkpoint_every == 0 || wishes[WISH_CHECKPOINT]))
             st = save(t, err);
-        buffer_clear(&s.records);
     }
-    if (st == ST_OK && t->root && t->writer)
+    if (st == ST_OK && t->step > 0)
+        st = save(t, err);
+    if (st == ST_OK && t->writer)
         st = checkpoint_writer_wait(t->writer, err);
-    if (st == ST_OK && a.stop && t->step < t->end)
+    if (st == ST_OK && wishes[WISH_STOP] && t->step < end)
         st = error_set(err, ST_FAIL, CAUSE_SIGNAL,
                        "stopped on request after step %" PRId64 "; --resume goes on", t->step);
     return st;
 }
 
+static void close_all(struct train *t, struct error *err)
+{
+    checkpoint_writer_close(&t->writer, err);
+    metrics_close(&t->metrics);
+    for (int i = 0; i < TRAIN_PROGRAMS; i++) {
+        runner_close(&t->programs[i].runner);
+        deem_close(&t->programs[i].model);
+    }
+    feed_clear(&t->feed);
+    optimizer_close(&t->optimizer);
+    params_close(&t->params);
+    loader_close(&t->loader);
+    mem_free(t->sources);
+    mem_free(t->m);
+    mem_free(t->v);
+    buffer_clear(&t->identity);
+    buffer_clear(&t->recipe_text);
+    file_unlock(&t->lock);
+    recipe_close(&t->recipe);
+    dist_close(&t->dist);
+}
+
 enum status train_run(const struct train_options *opt, struct error *err)
 {
-    struct train t;
-    stop_install_saving();
-    enum status st = train_setup(&t, opt, err);
+    struct train *t = mem_calloc(1, sizeof *t);
+    if (!t)
+        return no_memory(err);
+    t->opt = opt;
+    t->lock = -1;
+    t->saved = -1;
+    feed_init(&t->feed);
+    enum status st = open_out(t, err);
     if (st == ST_OK)
-        st = run_steps(&t, err);
-    if (st != ST_OK && t.dist && (!err || err->cause != CAUSE_SIGNAL))
-        dist_abort(t.dist);
-    const enum status end = train_teardown(&t, err);
-    return st == ST_OK ? end : st;
+        st = open_data(t, err);
+    if (st == ST_OK)
+        st = open_model(t, err);
+    if (st == ST_OK)
+        st = open_state(t, err);
+    if (st == ST_OK)
+        st = loop(t, err);
+    const bool alike = err->cause == CAUSE_ARG || err->cause == CAUSE_SIGNAL; /* on all ranks */
+    if (st != ST_OK && t->dist && !alike && dist_size(t->dist) > 1) {
+        log_error(err);
+        dist_abort(t->dist, error_exit_code(err->cause));
+    }
+    close_all(t, err);
+    mem_free(t);
+    return st;
 }

@@ -1,48 +1,60 @@
-/* trainer/train_private.h: the state of a training run, shared by train_setup.c (opening and closing) and
- * train.c (the steps). */
+/* trainer/train_private.h: a run while it runs; shared by train.c (opening, the loop) and train_step.c (one
+ * step). */
 #ifndef DEEM_TRAINER_TRAIN_PRIVATE_H
 #define DEEM_TRAINER_TRAIN_PRIVATE_H
 
 #include "core/mem.h"
 #include "loader/loader.h"
 #include "trainer/checkpoint.h"
-#include "trainer/deem_cache.h"
+#include "trainer/deem.h"
 #include "trainer/dist.h"
+#include "trainer/feed.h"
 #include "trainer/metrics.h"
-#include "trainer/model_config.h"
 #include "trainer/optimizer.h"
 #include "trainer/param_groups.h"
+#include "trainer/params.h"
+#include "trainer/recipe.h"
+#include "trainer/runner.h"
 #include "trainer/train.h"
+
+enum { TRAIN_PROGRAMS = 4 };
+
+/* A built program with its memory, for one shape key. */
+struct train_program {
+    struct deem *model;
+    struct runner *runner;
+    uint64_t used; /* when last; the least recent one makes room */
+};
 
 struct train {
     const struct train_options *opt;
     struct recipe *recipe;
-    struct deem_config config;
-    struct deem_options options;
-    struct group_rules rules;
     struct dist *dist;
-    bool root;      /* rank 0: writes */
-    int64_t micros; /* micro-batches of the global batch */
-    int64_t share;  /* of them this rank's */
+    int lock; /* descriptor of OUT/lock on rank 0, else -1 */
+    struct group_rules rules;
     struct params *params;
-    struct deem_cache *cache;
     struct optimizer *optimizer;
     struct loader *loader;
     struct loader_source *sources;
-    struct buffer identity; /* of the data */
-    struct buffer printed;  /* the effective recipe */
-    char *checkpoints;      /* OUT/checkpoints */
-    int lock;               /* on OUT */
-    struct metrics *metrics;
-    struct checkpoint_writer *writer;
-    float *m, *v; /* whole moments, gathered for a checkpoint */
-    int64_t step, end;
-    int64_t skipped, saved; /* saved: step of the newest checkpoint, -1 none */
+    struct metrics *metrics;          /* rank 0 */
+    struct checkpoint_writer *writer; /* rank 0 */
+    struct deem_config config;
+    struct deem_options losses;
+    struct feed feed;
+    struct train_program programs[TRAIN_PROGRAMS];
+    uint64_t uses;
+    float *m, *v; /* whole moments, for checkpoints and hashes */
+    struct buffer identity, recipe_text;
+    int64_t step;  /* done */
+    int64_t saved; /* step of the newest checkpoint, -1 */
+    int64_t skipped;
+    double blocked_seconds; /* in checkpoints, since the last metrics row */
 };
 
-/* Everything up to the first step: recipe, ranks, model, weights or checkpoint, data. */
-enum status train_setup(struct train *t, const struct train_options *opt, struct error *err);
-/* Waits for the checkpoint that is being written; its failure is reported if *err holds none. */
-enum status train_teardown(struct train *t, struct error *err);
+/* The program for this batch: built, or found by its shape key. */
+enum status train_program(struct train *t, const struct layout *l, const struct batch *b,
+                          struct train_program **out, struct error *err);
+/* One optimizer step: this rank's micro-batches, the update, a row of metrics. */
+enum status train_step(struct train *t, struct metrics_row *row, struct error *err);
 
 #endif

@@ -1,0 +1,183 @@
+/* trainer/train_step.c: one optimizer step. Gradients add up over the rank's micro-batches; the optimizer
+ * sums them over the ranks; every reported number is a mean over the micro-batches of the global batch. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/hash.h"
+#include "core/log.h"
+#include "trainer/train_private.h"
+
+static int64_t round_up(int64_t n, int64_t multiple)
+{
+    return n <= multiple ? multiple : (n + multiple - 1) / multiple * multiple;
+}
+
+static bool fits(const struct deem_shape *have, const struct deem_shape *need)
+{
+    return have->B == need->B && have->L == need->L && have->I == need->I &&
+           have->context >= need->context && have->pairs >= need->pairs;
+}
+
+enum status train_program(struct train *t, const struct layout *l, const struct batch *b,
+                          struct train_program **out, struct error *err)
+{
+    struct train_program *p = &t->programs[0];
+    struct deem_shape need;
+
+    micro_batch_shape(&need, l, t->recipe->batch_pictures);
+    need.I = b->I_padded > 0 ? b->I_padded : 1;
+    for (int i = 0; i < TRAIN_PROGRAMS; i++) {
+        struct train_program *q = &t->programs[i];
+        if (q->model && fits(&q->model->shape, &need)) {
+            q->used = ++t->uses;
+            *out = q;
+            return ST_OK;
+        }
+        p = !q->model || (p->model && q->used < p->used) ? q : p;
+    }
+    need.context = round_up(need.context, 64);
+    need.pairs = round_up(need.pairs, need.L * need.B);
+    need.passes = need.passes < need.I ? need.passes : need.I;
+    runner_close(&p->runner);
+    deem_close(&p->model);
+    enum status st = deem_open(&p->model, &t->config, &need, &t->losses, t->params, err);
+    if (st == ST_OK)
+        st = runner_open(&p->runner, p->model->p, t->opt->backend, err);
+    p->used = ++t->uses;
+    *out = p;
+    return st;
+}
+
+/* What a step adds up over micro-batches and ranks, in this order on the wire. */
+enum sum { SUM_LOSS, SUM_NTP, SUM_NIP, SUM_CSR, SUM_TOKENS, SUM_IMAGES, SUM_WAIT, SUMS };
+
+/* "dataset shard/index" of the rows of a batch, for a message. */
+static enum status name_records(struct buffer *out, const struct batch *b, struct error *err)
+{
+    enum status st = ST_OK;
+    for (int64_t row = 0; row < b->B && st == ST_OK; row++)
+        st = buffer_printf(out, err, "%ssource %u dataset %u shard %u sequence %" PRIu64,
+                           row ? ", " : "", b->rows[row].source, b->rows[row].dataset,
+                           b->rows[row].shard, b->rows[row].index);
+    return st;
+}
+
+static enum status not_finite(const struct train *t, const struct batch *b,
+                              const struct micro_losses *losses, struct error *err)
+{
+    struct buffer records;
+    const char *what = !isfinite(losses->ntp)   ? "loss_ntp"
+                       : !isfinite(losses->nip) ? "loss_nip"
+                                                : "loss_csr";
+    buffer_init(&records);
+    enum status st = name_records(&records, b, err);
+    if (st == ST_OK)
+        st = error_set(err, ST_FAIL, CAUSE_LIMIT, "step %" PRId64 ": %s is not finite; records: %s",
+                       t->step, what, (const char *)records.data);
+    buffer_clear(&records);
+    return st;
+}
+
+static enum status run_micro_batch(struct train *t, const struct batch *b, double *sums,
+                                   struct error *err)
+{
+    struct train_program *p = NULL;
+    struct micro_losses losses = { 0 };
+    enum status st = feed_fill(&t->feed, b, t->recipe, &t->config, err);
+
+    if (st == ST_OK)
+        st = train_program(t, t->feed.layout, b, &p, err);
+    if (st == ST_OK)
+        st = micro_batch_run(p->model, p->runner, &t->feed.batch, &losses, err);
+    if (st != ST_OK)
+        return st;
+    const bool finite = isfinite(losses.total);
+    if (!finite && t->recipe->nonfinite == NONFINITE_STOP)
+        return not_finite(t, b, &losses, err);
+    sums[SUM_LOSS] += losses.total;
+    sums[SUM_NTP] += losses.ntp;
+    sums[SUM_NIP] += losses.nip;
+    sums[SUM_CSR] += losses.csr;
+    for (int64_t row = 0; row < b->B; row++)
+        sums[SUM_TOKENS] += b->rows[row].length;
+    sums[SUM_IMAGES] += (double)b->I;
+    sums[SUM_WAIT] += b->wait_seconds;
+    return ST_OK;
+}
+
+static enum status run_micro_batches(struct train *t, double *sums, struct error *err)
+{
+    const int64_t own = recipe_micro_batches(t->recipe) / dist_size(t->dist);
+    enum status st = ST_OK;
+
+    params_clear_gradients(t->params);
+    for (int64_t i = 0; i < own && st == ST_OK; i++) {
+        const struct batch *b = NULL;
+        st = loader_next(t->loader, &b, err);
+        if (st == ST_OK) {
+            st = run_micro_batch(t, b, sums, err);
+            loader_release(t->loader, b);
+        }
+    }
+    return st;
+}
+
+/* The update. A gradient that is not finite changes nothing on any rank, and then the recipe decides. */
+static enum status update(struct train *t, double factor, struct metrics_row *row,
+                          struct error *err)
+{
+    struct optimizer_report report = { 0 };
+    const double scale = 1.0 / (double)recipe_micro_batches(t->recipe);
+    const enum status st = optimizer_step(t->optimizer, scale, factor, &report, err);
+
+    row->grad_norm = report.grad_norm;
+    if (st != ST_SKIP)
+        return st;
+    error_clear(err);
+    t->skipped++;
+    if (t->recipe->nonfinite == NONFINITE_SKIP) {
+        log_line(LOG_WARN, "step %" PRId64 ": gradient of %s is not finite: skipped", t->step,
+                 report.bad ? report.bad : "another rank");
+        return ST_OK;
+    }
+    return error_set(err, ST_FAIL, CAUSE_LIMIT, "step %" PRId64 ": gradient of %s is not finite",
+                     t->step, report.bad ? report.bad : "a parameter of another rank");
+}
+
+enum status train_step(struct train *t, struct metrics_row *row, struct error *err)
+{
+    const double begin = clock_seconds(), M = (double)recipe_micro_batches(t->recipe);
+    const double factor = schedule_factor(t->step, t->recipe->warmup, t->recipe->steps);
+    double sums[SUMS] = { 0.0 };
+    struct loader_stats stats;
+
+    *row = (struct metrics_row){ .step = t->step };
+    enum status st = run_micro_batches(t, sums, err);
+    if (st != ST_OK)
+        return st;
+    const double computed = clock_seconds();
+    int64_t spread[2] = { (int64_t)((computed - begin) * 1e6),
+                          -(int64_t)((computed - begin) * 1e6) };
+    st = dist_all_sum(t->dist, sums, SUMS, err);
+    if (st == ST_OK)
+        st = dist_all_max(t->dist, spread, 2, err);
+    if (st == ST_OK)
+        st = update(t, factor, row, err);
+    loader_stats(t->loader, &stats);
+    row->loss = sums[SUM_LOSS] / M;
+    row->loss_ntp = sums[SUM_NTP] / M;
+    row->loss_nip = sums[SUM_NIP] / M;
+    row->loss_csr = sums[SUM_CSR] / M;
+    row->lr = t->recipe->lr * t->recipe->lr_scale * factor;
+    row->tokens = (int64_t)sums[SUM_TOKENS];
+    row->images = (int64_t)sums[SUM_IMAGES];
+    row->loader_wait_seconds = sums[SUM_WAIT] / dist_size(t->dist);
+    row->rank_spread_seconds = (double)(spread[0] + spread[1]) * 1e-6;
+    row->skipped = t->skipped;
+    row->damaged = (int64_t)stats.substituted;
+    row->collective_seconds = clock_seconds() - computed;
+    row->seconds = clock_seconds() - begin;
+    return st;
+}
