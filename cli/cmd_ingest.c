@@ -1,4 +1,4 @@
-/* cli/cmd_ingest.c: `deem ingest mmc4|pairs`: options in, ingest_run, exit code out. */
+/* cli/cmd_ingest.c: `deem ingest mmc4|pairs|instruct`: options in, ingest_run, exit code out. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -339,14 +339,17 @@ done:
 int cmd_ingest(int argc, char **argv)
 {
     static const char usage[] =
-        "usage: deem ingest mmc4|pairs OPTION... INPUT...\n\n"
+        "usage: deem ingest mmc4|pairs|instruct OPTION... INPUT...\n\n"
         "  mmc4       web documents with pictures (MMC4 JSON lines and a picture folder or tars)\n"
-        "  pairs      image-text pairs (tars as img2dataset writes them)\n\n"
+        "  pairs      image-text pairs (tars as img2dataset writes them)\n"
+        "  instruct   instruction sets of stages II and III\n\n"
         "`deem ingest mmc4 --help` explains one.\n";
     if (argc >= 2 && strcmp(argv[1], "mmc4") == 0)
         return run_kind(INGEST_MMC4, argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "pairs") == 0)
         return run_kind(INGEST_PAIRS, argc - 1, argv + 1);
+    if (argc >= 2 && strcmp(argv[1], "instruct") == 0)
+        return cmd_ingest_instruct(argc - 1, argv + 1);
     const int asked = argc >= 2 && strcmp(argv[1], "--help") == 0;
     fputs(usage, asked ? stdout : stderr);
     return asked ? 0 : EXIT_USAGE;

@@ -17,6 +17,7 @@ command_fn cmd_bench;
 command_fn cmd_decode;
 command_fn cmd_golden;
 command_fn cmd_export;
+command_fn cmd_ingest_instruct; /* `deem ingest instruct` */
 command_fn cmd_inspect;
 command_fn cmd_plot;
 command_fn cmd_stats;

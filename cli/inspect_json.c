@@ -68,6 +68,49 @@ static enum status put_documents(struct json_writer *w, const struct inspect_ite
     return st;
 }
 
+/* `"masks":[{"region":1,"rle":"..."}]`: regions in the order of their slots, with the image's place. */
+static enum status put_masks(struct json_writer *w, const struct sample *s, struct error *err)
+{
+    struct rle rle;
+    struct buffer text;
+    uint64_t region = 0;
+    enum status st = ST_OK;
+
+    rle_init(&rle);
+    buffer_init(&text);
+    json_key(w, "masks");
+    json_begin_array(w);
+    for (size_t i = 0; st == ST_OK && i < s->image_count; i++) {
+        const struct sample_mask *m = &s->images[i].mask;
+        if (m->h == 0)
+            continue;
+        text.size = 0;
+        st = rle_from_varints(&rle, m->h, m->w, m->runs, m->size, err);
+        if (st == ST_OK)
+            st = rle_to_string(&text, &rle, err);
+        json_begin_object(w);
+        put_u64(w, "region", ++region);
+        put_u64(w, "image", i);
+        json_key(w, "rle");
+        json_string_n(w, (const char *)text.data, text.size);
+        json_end_object(w);
+    }
+    json_end_array(w);
+    rle_clear(&rle);
+    buffer_clear(&text);
+    return st == ST_OK ? ST_OK : ST_FAIL;
+}
+
+/* A 0 or 1 a token: 1 = a trained target. */
+static void put_loss_mask(struct json_writer *w, const struct sample *s)
+{
+    json_key(w, "loss_mask");
+    json_begin_array(w);
+    for (size_t i = 0; i < s->token_count; i++)
+        json_uint(w, s->loss[i]);
+    json_end_array(w);
+}
+
 /* As COCO writes it: size [h, w] and the compressed string. */
 static enum status put_mask(struct json_writer *w, const struct sample_mask *m, struct error *err)
 {
@@ -208,6 +251,11 @@ enum status inspect_json(struct buffer *out, const struct inspect_item *item, st
         return ST_FAIL;
     put_u64(&w, "flags", s->flags);
     put_loss(&w, s);
+    if (s->loss) {
+        put_loss_mask(&w, s);
+        if (put_masks(&w, s, err) != ST_OK)
+            return ST_FAIL;
+    }
     json_end_object(&w);
     const enum status st = json_writer_finish(&w, err);
     return st == ST_OK ? buffer_append(out, "\n", 1, err) : st;

@@ -186,15 +186,21 @@ enum status signature_make(struct signature *s, const struct ingest_options *opt
     *s = (struct signature){ 0 };
     json_writer_init(&w, &s->options);
     write_options(&w, opt, &local);
-    enum status st = finish_part(&w, &s->options, &local, err);
-    if (st != ST_OK)
-        return st;
+    const enum status st = finish_part(&w, &s->options, &local, err);
+    return st == ST_OK ? signature_complete(s, ingest_kind_name(opt->kind), t, in, err) : st;
+}
+
+enum status signature_complete(struct signature *s, const char *kind, const struct tokenizer *t,
+                               const struct inputs *in, struct error *err)
+{
+    struct json_writer w;
+
     json_writer_init(&w, &s->versions);
     write_versions(&w);
-    st = finish_part(&w, &s->versions, NULL, err);
+    enum status st = finish_part(&w, &s->versions, NULL, err);
     if (st != ST_OK)
         return st;
-    const struct parts g = { ingest_kind_name(opt->kind), (const char *)s->options.data,
+    const struct parts g = { kind, (const char *)s->options.data,
                              (const char *)s->versions.data, tokenizer_sha256(t) };
     json_writer_init(&w, &s->text);
     begin_signature(&w, &g);

@@ -20,6 +20,9 @@ struct signature {
 };
 enum status signature_make(struct signature *s, const struct ingest_options *opt,
                            const struct tokenizer *t, const struct inputs *in, struct error *err);
+/* The rest of a signature whose `options` are filled in already. */
+enum status signature_complete(struct signature *s, const char *kind, const struct tokenizer *t,
+                               const struct inputs *in, struct error *err);
 void signature_clear(struct signature *s);
 
 /* The signature of an existing dataset, from its manifest. */

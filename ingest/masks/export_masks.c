@@ -11,9 +11,9 @@
 #include "core/pool.h"
 #include "ingest/masks/coco.h"
 #include "ingest/masks/export_private.h"
-#include "ingest/masks/id_list.h"
 #include "ingest/masks/pascal_part.h"
 #include "ingest/masks/picture_folder.h"
+#include "ingest/masks/picture_ids.h"
 #include "ingest/masks/refer.h"
 #include "ingest/masks/vcr.h"
 #include "ingest/masks/visual_genome.h"
@@ -238,17 +238,17 @@ static void drop_instance(struct exporter *x, size_t k, const char *reason)
 
 static enum status exclude(struct exporter *x, struct error *err)
 {
-    struct id_list list;
+    struct picture_ids list;
 
     if (!x->opt->exclude)
         return ST_OK;
-    const enum status st = id_list_open(&list, x->opt->exclude, err);
+    const enum status st = picture_ids_open(&list, x->opt->exclude, err);
     for (size_t k = 0; st == ST_OK && k < mask_store_instances(x->store); k++) {
         const struct mask_instance *in = mask_store_instance_at(x->store, k);
-        if (id_list_has(&list, in->key, in->file_name, in->original_id))
+        if (picture_ids_has(&list, in->key, in->file_name, in->original_id))
             drop_instance(x, k, "excluded");
     }
-    id_list_close(&list);
+    picture_ids_close(&list);
     return st;
 }
 
@@ -421,15 +421,16 @@ static enum status report_overlaps(struct exporter *x, struct error *err)
     for (size_t i = 0; st == ST_OK && i < x->opt->compare_count && i < 16; i++) {
         struct export_masks_overlap *o = &x->report->overlaps[x->report->overlap_count++];
         struct hash_map *pictures = NULL;
-        struct id_list list;
+        struct picture_ids list;
         o->file = path_base(x->opt->compare[i]);
-        st = id_list_open(&list, x->opt->compare[i], err);
+        st = picture_ids_open(&list, x->opt->compare[i], err);
         if (st == ST_OK)
             st = hash_map_open(&pictures, 64, err);
         for (size_t k = 0; st == ST_OK && k < mask_store_instances(x->store); k++) {
             const struct mask_instance *in = mask_store_instance_at(x->store, k);
             uint64_t value = 0;
-            if (!export_kept(x, k) || !id_list_has(&list, in->key, in->file_name, in->original_id))
+            if (!export_kept(x, k) ||
+                !picture_ids_has(&list, in->key, in->file_name, in->original_id))
                 continue;
             o->instances++;
             st = hash_map_insert(pictures, in->file_name, strlen(in->file_name), &value, err);
@@ -437,7 +438,7 @@ static enum status report_overlaps(struct exporter *x, struct error *err)
             st = st == ST_SKIP ? ST_OK : st;
         }
         hash_map_close(&pictures);
-        id_list_close(&list);
+        picture_ids_close(&list);
     }
     return st;
 }

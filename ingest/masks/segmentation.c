@@ -290,6 +290,61 @@ enum status segmentation_read(struct segmentation *s, struct json *j, enum json_
     return ST_OK;
 }
 
+static enum status polygons_from_tree(struct segmentation *s, const struct json_value *v,
+                                      struct error *err)
+{
+    enum status st = ST_OK;
+
+    s->kind = SEGMENTATION_POLYGONS;
+    for (const struct json_value *p = v->child; st == ST_OK && p; p = p->next) {
+        if (p->type != JSON_T_ARRAY) {
+            wrong(s, "mask-not-a-list");
+            continue;
+        }
+        st = segmentation_begin_polygon(s, err);
+        for (const struct json_value *c = p->child; st == ST_OK && c; c = c->next) {
+            if (c->type == JSON_T_NUMBER)
+                st = segmentation_add_number(s, c->number, err);
+            else
+                wrong(s, "mask-not-a-number");
+        }
+    }
+    return st;
+}
+
+enum status segmentation_from_tree(struct segmentation *s, const struct json_value *v,
+                                   struct error *err)
+{
+    const struct json_value *size = json_get(v, "size"), *counts = json_get(v, "counts");
+    enum status st = ST_OK;
+
+    segmentation_reset(s);
+    if (v->type == JSON_T_ARRAY)
+        return polygons_from_tree(s, v, err);
+    if (v->type != JSON_T_OBJECT || !counts) {
+        wrong(s, v->type == JSON_T_OBJECT ? "mask-absent" : "mask-not-a-list");
+        return ST_OK;
+    }
+    s->kind = counts->type == JSON_T_STRING ? SEGMENTATION_STRING : SEGMENTATION_COUNTS;
+    if (counts->type == JSON_T_STRING)
+        st = buffer_append(&s->text, counts->text, counts->size, err);
+    else if (counts->type != JSON_T_ARRAY)
+        wrong(s, "mask-not-a-list");
+    for (const struct json_value *c = counts->type == JSON_T_ARRAY ? counts->child : NULL;
+         st == ST_OK && c; c = c->next) {
+        int64_t n = 0;
+        if (json_value_int64(c, &n))
+            st = add_count(s, n, err);
+        else
+            wrong(s, "mask-not-an-integer");
+    }
+    if (!size || size->type != JSON_T_ARRAY || size->count != 2 ||
+        !json_value_int64(size->child, &s->h) || !json_value_int64(size->child->next, &s->w) ||
+        s->h < 1 || s->w < 1)
+        wrong(s, "mask-size");
+    return st;
+}
+
 static enum status skip(struct error *err, const char *code, const char *what)
 {
     error_set(err, ST_SKIP, CAUSE_FORMAT, "segmentation: %s", what);

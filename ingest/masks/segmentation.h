@@ -43,6 +43,9 @@ enum status segmentation_copy(struct segmentation *out, const struct segmentatio
  * SEGMENTATION_BAD and ST_OK. ST_FAIL: the parser's error, CAUSE_NOMEM. */
 enum status segmentation_read(struct segmentation *s, struct json *j, enum json_event event,
                               struct error *err);
+/* The same from a tree. ST_FAIL: CAUSE_NOMEM. */
+enum status segmentation_from_tree(struct segmentation *s, const struct json_value *v,
+                                   struct error *err);
 enum status segmentation_set_box(struct segmentation *s, const double box[4], struct error *err);
 /* A compressed string of an h x w picture. */
 enum status segmentation_set_string(struct segmentation *s, int64_t h, int64_t w, const char *text,

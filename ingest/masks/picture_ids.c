@@ -1,5 +1,5 @@
-/* ingest/masks/id_list.c: see id_list.h. */
-#include "ingest/masks/id_list.h"
+/* ingest/masks/picture_ids.c: see picture_ids.h. */
+#include "ingest/masks/picture_ids.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 enum { LINE_MAX_ID = 128, PIECE = 1 << 16, COCO_DIGITS = 12 };
 
 struct scan {
-    struct id_list *list;
+    struct picture_ids *list;
     char line[LINE_MAX_ID]; /* of the current line, as far as it may be an id */
     size_t line_size;
     bool plain; /* the line may still be one id */
@@ -69,7 +69,7 @@ static enum status take(struct scan *s, char c, struct error *err)
     return ST_OK;
 }
 
-enum status id_list_open(struct id_list *l, const char *path, struct error *err)
+enum status picture_ids_open(struct picture_ids *l, const char *path, struct error *err)
 {
     struct scan s = { .list = l, .plain = true };
     struct buffer piece;
@@ -98,7 +98,7 @@ enum status id_list_open(struct id_list *l, const char *path, struct error *err)
     return st;
 }
 
-void id_list_close(struct id_list *l)
+void picture_ids_close(struct picture_ids *l)
 {
     hash_map_close(&l->lines);
     hash_map_close(&l->coco);
@@ -110,7 +110,8 @@ static bool has(const struct hash_map *m, const char *key, size_t size)
     return hash_map_get(m, key, size, &value);
 }
 
-bool id_list_has(const struct id_list *l, const char *key, const char *file_name, int64_t coco_id)
+bool picture_ids_has(const struct picture_ids *l, const char *key, const char *file_name,
+                     int64_t coco_id)
 {
     const char *base = path_base(file_name), *dot = strrchr(base, '.');
     char id[24];
