@@ -150,7 +150,7 @@ enum status attention_fwd_cpu(struct kctx *k, const struct view *out, const stru
     const int64_t tiles = (c.Lq + QUERIES - 1) / QUERIES, work = c.B * c.H * tiles;
 #pragma omp parallel for schedule(dynamic)                                                         \
     reduction(|                                                                                    \
-              : failed) if (c.B * c.H * c.Lq * c.Lk * c.D > PARALLEL_MIN)
+              : failed) if (c.B * c.H * c.Lq * c.Lk * c.D > PARALLEL_PRODUCT_MIN)
     for (int64_t n = 0; n < work; n++) {
         struct tile *t = mem_alloc(sizeof *t + (size_t)(QUERIES * c.D) * sizeof(float));
         if (!t) {
@@ -265,7 +265,7 @@ enum status attention_bwd_cpu(struct kctx *k, const struct view *out, const stru
         scale_in_place(g.dv, view_count(&in[2]), at->beta_dv);
 #pragma omp parallel for schedule(dynamic)                                                         \
     reduction(|                                                                                    \
-              : failed) if (c.B * c.H * c.Lq * c.Lk * c.D > PARALLEL_MIN)
+              : failed) if (c.B * c.H * c.Lq * c.Lk * c.D > PARALLEL_PRODUCT_MIN)
     for (int64_t n = 0; n < c.B * c.H; n++) {
         struct back *w = mem_alloc(sizeof *w);
         if (!w) {

@@ -1,7 +1,24 @@
 /* kernels/cpu/common.c: sums in fixed parts, and the one place that calls BLAS. */
 #include <cblas.h>
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include "kernels/cpu/cpu_private.h"
+
+/* BLAS asks OpenMP how many threads it may use: one, for a small product. */
+static int threads_limit(int count)
+{
+#ifdef _OPENMP
+    const int before = omp_get_max_threads();
+    if (count != before)
+        omp_set_num_threads(count);
+    return before;
+#else
+    return count;
+#endif
+}
 
 double *slabs_open(int64_t C, struct error *err)
 {
@@ -40,7 +57,11 @@ void product_run(const struct product *p)
             scale_in_place(p->C + m * p->ldc, p->N, p->beta);
         return;
     }
+    const bool small = p->M * p->N * p->K < PARALLEL_PRODUCT_MIN;
+    const int threads = small ? threads_limit(1) : 0;
     cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans,
                 p->trans_b ? CblasTrans : CblasNoTrans, (int)p->M, (int)p->N, (int)p->K, p->alpha,
                 p->A, (int)p->lda, p->B, (int)p->ldb, p->beta, p->C, (int)p->ldc);
+    if (small)
+        threads_limit(threads);
 }

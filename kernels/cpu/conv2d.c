@@ -153,7 +153,9 @@ static enum status run_products(float *y, const float *x, const float *w, const 
 {
     const int64_t step = min_i64(run_rows(K), max_i64(N, 1));
     int failed = 0;
-#pragma omp parallel for schedule(dynamic) if (N * K > PARALLEL_MIN) reduction(| : failed)
+#pragma omp parallel for schedule(dynamic) if (N * K * D > PARALLEL_PRODUCT_MIN)                   \
+    reduction(|                                                                                    \
+              : failed)
     for (int64_t begin = 0; begin < N; begin += step) {
         const int64_t M = min_i64(step, N - begin);
         float *rows = mem_alloc((size_t)(M * K) * sizeof *rows);
@@ -214,7 +216,9 @@ static enum status dx_apart(float *dx, const float *dy, const float *w, const st
     if (!by_patch)
         return ST_FAIL;
     scale_in_place(dx, g->I * g->H * g->W * g->C, beta);
-#pragma omp parallel for schedule(dynamic) if (N * K > PARALLEL_MIN) reduction(| : failed)
+#pragma omp parallel for schedule(dynamic) if (N * K * g->D > PARALLEL_PRODUCT_MIN)                \
+    reduction(|                                                                                    \
+              : failed)
     for (int64_t begin = 0; begin < N; begin += step) {
         const int64_t M = min_i64(step, N - begin);
         float *rows = mem_alloc((size_t)(M * K) * sizeof *rows);

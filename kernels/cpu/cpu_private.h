@@ -12,8 +12,11 @@
 #include "kernels/check.h"
 
 enum {
-    PARALLEL_MIN = 1 << 15, /* elements below which a loop stays on one thread */
-    SLABS = 16,             /* parts of a sum over rows */
+    /* Work below which a call stays on one thread: on a busy machine waking another one can cost a
+     * time slice. In elements of a loop, and in multiplications of a product. */
+    PARALLEL_MIN = 1 << 17,
+    PARALLEL_PRODUCT_MIN = 1 << 23,
+    SLABS = 16, /* parts of a sum over rows */
 };
 
 static inline int64_t min_i64(int64_t a, int64_t b)

@@ -93,6 +93,14 @@ static enum status check_lists(const struct call *c, int64_t capacity, int64_t *
     return ST_OK;
 }
 
+/* Channels touched by all samples: what a call costs. */
+static int64_t work_of(const struct call *c)
+{
+    const int64_t pairs =
+        c->start[c->Q / c->at->queries_per_list] * (int64_t)c->at->queries_per_list;
+    return pairs * c->at->levels * c->at->points * c->D;
+}
+
 /* One query and head, and the samples it takes: pair x level x point. */
 struct view_point {
     int64_t q, h;
@@ -203,7 +211,7 @@ enum status mmfs_fwd_cpu(struct kctx *k, const struct view *out, const struct vi
         return check_refuse("mmfs", out, 1, in, 10, err);
     if (check_lists(&c, view_count(&in[8]), &longest, err) != ST_OK)
         return ST_FAIL;
-#pragma omp parallel for schedule(static) if (Q * D > 1024)
+#pragma omp parallel for schedule(static) if (work_of(&c) > PARALLEL_MIN)
     for (int64_t n = 0; n < Q * c.at->heads; n++) {
         const struct view_point v = view_point_at(&c, n / c.at->heads, n % c.at->heads);
         point_fwd(o + v.q * D + v.h * c.d, &c, &v);
@@ -355,7 +363,7 @@ enum status mmfs_bwd_cpu(struct kctx *k, const struct view *out, const struct vi
         scale_in_place(g.att_q, Q * c.att_width, at->beta_datt_q);
     if (g.value)
         scale_in_place(g.value, c.N * c.S * D, at->beta_dvalue);
-#pragma omp parallel for schedule(dynamic) reduction(| : failed) if (Q * D > 1024)
+#pragma omp parallel for schedule(dynamic) reduction(| : failed) if (work_of(&c) > PARALLEL_MIN)
     for (int64_t h = 0; h < at->heads; h++)
         failed |= !head_bwd(&c, &g, h, longest, out);
     return failed ? error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: mmfs_bwd") : ST_OK;

@@ -4,8 +4,6 @@
 #include "kernels/cpu/cpu_private.h"
 #include "kernels/cpu/draw_private.h"
 
-enum { RUN = 4096 }; /* elements of one piece of work */
-
 enum status random_normal_fwd_cpu(struct kctx *k, const struct view *out, const struct view *in,
                                   const void *attrs, struct error *err)
 {
@@ -18,7 +16,7 @@ enum status random_normal_fwd_cpu(struct kctx *k, const struct view *out, const 
     if (n != I * N || !view_f32(&out[0], n) || !view_is(&in[0], DT_I32, 4 * I) ||
         view_last(&in[0]) != 4 || (at->planar && N != P * C))
         return check_refuse("random_normal", out, 1, in, 1, err);
-#pragma omp parallel for schedule(static) if (n > RUN)
+#pragma omp parallel for schedule(static) if (n > PARALLEL_MIN / 16)
     for (int64_t j = 0; j < n; j++) {
         const struct rng r = draw_row(&in[0], j / N);
         const int64_t at_x = j % N, e = at->planar ? at_x % C * P + at_x / C : at_x;
@@ -40,7 +38,7 @@ enum status random_uniform_fwd_cpu(struct kctx *k, const struct view *out, const
     if (n != I * N || !view_f32(&out[0], n) || !view_is(&in[0], DT_I32, 4 * I) ||
         view_last(&in[0]) != 4)
         return check_refuse("random_uniform", out, 1, in, 1, err);
-#pragma omp parallel for schedule(static) if (n > RUN)
+#pragma omp parallel for schedule(static) if (n > PARALLEL_MIN / 16)
     for (int64_t j = 0; j < n; j++) {
         const struct rng r = draw_row(&in[0], j / N);
         const double u = draw_unit(rng_word_at(&r, (uint64_t)(j % N)));
