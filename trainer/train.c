@@ -346,7 +346,7 @@ static void close_all(struct train *t, struct error *err)
         runner_close(&t->programs[i].runner);
         deem_close(&t->programs[i].model);
     }
-    feed_clear(&t->feed);
+    train_input_clear(&t->input);
     optimizer_close(&t->optimizer);
     params_close(&t->params);
     loader_close(&t->loader);
@@ -368,7 +368,7 @@ enum status train_run(const struct train_options *opt, struct error *err)
     t->opt = opt;
     t->lock = -1;
     t->saved = -1;
-    feed_init(&t->feed);
+    train_input_init(&t->input);
     enum status st = open_out(t, err);
     if (st == ST_OK)
         st = open_data(t, err);

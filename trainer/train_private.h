@@ -8,7 +8,6 @@
 #include "trainer/checkpoint.h"
 #include "trainer/deem.h"
 #include "trainer/dist.h"
-#include "trainer/feed.h"
 #include "trainer/metrics.h"
 #include "trainer/optimizer.h"
 #include "trainer/param_groups.h"
@@ -16,6 +15,7 @@
 #include "trainer/recipe.h"
 #include "trainer/runner.h"
 #include "trainer/train.h"
+#include "trainer/train_input.h"
 
 enum { TRAIN_PROGRAMS = 4 };
 
@@ -40,7 +40,7 @@ struct train {
     struct checkpoint_writer *writer; /* rank 0 */
     struct deem_config config;
     struct deem_options losses;
-    struct feed feed;
+    struct train_input input;
     struct train_program programs[TRAIN_PROGRAMS];
     uint64_t uses;
     float *m, *v; /* whole moments, for checkpoints and hashes */

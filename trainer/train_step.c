@@ -85,12 +85,12 @@ static enum status run_micro_batch(struct train *t, const struct batch *b, doubl
 {
     struct train_program *p = NULL;
     struct micro_losses losses = { 0 };
-    enum status st = feed_fill(&t->feed, b, t->recipe, &t->config, err);
+    enum status st = train_input_fill(&t->input, b, t->recipe, &t->config, err);
 
     if (st == ST_OK)
-        st = train_program(t, t->feed.layout, b, &p, err);
+        st = train_program(t, t->input.layout, b, &p, err);
     if (st == ST_OK)
-        st = micro_batch_run(p->model, p->runner, &t->feed.batch, &losses, err);
+        st = micro_batch_run(p->model, p->runner, &t->input.batch, &losses, err);
     if (st != ST_OK)
         return st;
     const bool finite = isfinite(losses.total);

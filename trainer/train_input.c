@@ -1,5 +1,5 @@
-/* trainer/feed.c: see feed.h. */
-#include "trainer/feed.h"
+/* trainer/train_input.c: see feed.h. */
+#include "trainer/train_input.h"
 
 #include <string.h>
 
@@ -9,12 +9,12 @@
 
 enum { LATENT_CHANNELS = 4 };
 
-void feed_init(struct feed *f)
+void train_input_init(struct train_input *f)
 {
-    *f = (struct feed){ 0 };
+    *f = (struct train_input){ 0 };
 }
 
-static void free_pictures(struct feed *f)
+static void free_pictures(struct train_input *f)
 {
     mem_free(f->image);
     mem_free(f->image_dec);
@@ -27,18 +27,18 @@ static void free_pictures(struct feed *f)
     }
     const struct layout_batch text = f->text;
     struct layout *layout = f->layout;
-    *f = (struct feed){ .text = text, .layout = layout };
+    *f = (struct train_input){ .text = text, .layout = layout };
 }
 
-void feed_clear(struct feed *f)
+void train_input_clear(struct train_input *f)
 {
     layout_close(&f->layout);
     free_pictures(f);
-    feed_init(f);
+    train_input_init(f);
 }
 
 /* Room for the pictures of `b`; grows only. */
-static enum status reserve(struct feed *f, const struct batch *b, struct error *err)
+static enum status reserve(struct train_input *f, const struct batch *b, struct error *err)
 {
     const size_t n = (size_t)b->I_padded + 1, R = (size_t)b->R, Rd = (size_t)b->Rd, k = Rd / 8;
     bool good = true;
@@ -95,8 +95,8 @@ static void draw_normal(float *out, size_t count, const struct draw_place *at, c
 }
 
 /* The draws of picture i. */
-static void draw_picture(struct feed *f, int64_t i, const struct draw_place *at, size_t latent,
-                         const struct recipe *recipe)
+static void draw_picture(struct train_input *f, int64_t i, const struct draw_place *at,
+                         size_t latent, const struct recipe *recipe)
 {
     static const char *const timestep[2] = { [DEEM_NIP] = "T1", [DEEM_CSR] = "T2" };
     static const char *const noise[2] = { [DEEM_NIP] = "T3", [DEEM_CSR] = "T4" };
@@ -114,8 +114,8 @@ static void draw_picture(struct feed *f, int64_t i, const struct draw_place *at,
     f->drop[i] = rng_bernoulli(&r, recipe->uncond_prob);
 }
 
-enum status feed_fill(struct feed *f, const struct batch *b, const struct recipe *r,
-                      const struct deem_config *config, struct error *err)
+enum status train_input_fill(struct train_input *f, const struct batch *b, const struct recipe *r,
+                             const struct deem_config *config, struct error *err)
 {
     const size_t R = (size_t)b->R, Rd = (size_t)b->Rd;
     const size_t latent = LATENT_CHANNELS * (Rd / 8) * (Rd / 8), I = (size_t)b->I;
