@@ -54,7 +54,6 @@ struct document {
     struct text key;     /* KEY; pairs only (data NULL otherwise) */
     uint64_t offset;     /* of the raw record in its decompressed stream */
     uint64_t length;     /* bytes of the raw record */
-    uint64_t hash; /* XXH3-64 of the raw record, for quarantine rows */
     struct text url;
     const struct text *sentences; /* text_list, or the caption (see `caption`) */
     size_t sentence_count;

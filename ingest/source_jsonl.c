@@ -67,8 +67,8 @@ static enum status jsonl_next(struct source *source, const struct document **d,
     const size_t bom = l.number == 0 && l.length >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     st = mmc4_parse(s->parser, &s->doc, &damage->found, &damage->allowed, p + bom,
                     (size_t)l.length - bom, l.offset + bom, err);
-    l.hash = hash_xxh3_64(p, (size_t)l.length);
     if (st == ST_SKIP) {
+        l.hash = hash_xxh3_64(p, (size_t)l.length);
         fill_damage(s, damage, &l);
         damage->stage = "parse";
     }
@@ -82,7 +82,6 @@ static enum status jsonl_next(struct source *source, const struct document **d,
     s->doc.line = l.number;
     s->doc.offset = l.offset;
     s->doc.length = l.length;
-    s->doc.hash = l.hash;
     *d = &s->doc;
     return ST_OK;
 }

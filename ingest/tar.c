@@ -7,6 +7,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/bytes.h"
+#include "core/hash.h"
+
 enum { BLOCK = 1 << 16, TAR_BLOCK = 512, DEPTH_MOST = 16 };
 
 struct tar {
@@ -20,6 +23,7 @@ struct tar {
     uint64_t after;  /* behind the last member and its padding */
     uint64_t members;
     struct error io;             /* of the callbacks */
+    int opened;                  /* what libarchive said to the first block */
     bool over, incomplete, lost; /* lost: looking for the next header after a bad one */
 };
 
@@ -84,8 +88,10 @@ enum status tar_open(struct tar **out, const char *path, const struct source_lim
     archive_read_set_callback_data(t->archive, t);
     archive_read_set_read_callback(t->archive, read_block);
     archive_read_set_skip_callback(t->archive, skip_bytes);
-    if (archive_read_open1(t->archive) == ARCHIVE_OK)
-        return ST_OK;
+    t->opened = archive_read_open1(t->archive);
+    if (t->opened == ARCHIVE_OK ||
+        (t->io.cause == CAUSE_NONE && archive_errno(t->archive) != ENOMEM))
+        return ST_OK; /* what is no tar is said by tar_next */
     st = ST_FAIL;
     if (t->io.cause != CAUSE_NONE && err && err->cause == CAUSE_NONE)
         *err = t->io;
@@ -174,8 +180,6 @@ static enum status damaged(struct tar *t, int result, struct error *err)
     }
     if (archive_errno(t->archive) == ENOMEM)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "%s: %s", t->path, why);
-    if (t->members == 0 && !t->lost && t->after == 0)
-        return fault(t, "container-magic", CAUSE_FORMAT, 0, why, err);
     return fault(t, strstr(why, "runcated") ? "tar-cut" : "tar-header", CAUSE_FORMAT, at, why, err);
 }
 
@@ -262,6 +266,10 @@ enum status tar_next(struct tar *t, struct tar_member *m, struct error *err)
     *m = (struct tar_member){ NULL, 0, 0, 0 };
     if (t->over)
         return ST_END;
+    if (t->opened != ARCHIVE_OK) {
+        t->over = t->incomplete = true;
+        return fault(t, "container-magic", CAUSE_FORMAT, 0, "no tar header", err);
+    }
     const enum status st = next_entry(t, &e, err);
     return st == ST_OK ? take(t, e, m, err) : st;
 }
@@ -277,5 +285,31 @@ enum status tar_read(const struct tar *t, struct buffer *out, const struct tar_m
         out->size = (size_t)m->size;
     else if (err && err->cause == CAUSE_FORMAT)
         err->cause = CAUSE_IO; /* its end was checked: the file became shorter */
+    return st;
+}
+
+enum status tar_hash(const struct tar *t, uint64_t *out, const struct tar_member *m,
+                     struct error *err)
+{
+    struct hash_stream *h = NULL;
+    uint8_t digest[8];
+    uint64_t at = m->data, left = m->size;
+    uint8_t *block = mem_alloc(BLOCK);
+    enum status st = block ? hash_stream_open(&h, HASH_XXH3_64, err)
+                           : error_set(err, ST_FAIL, CAUSE_NOMEM, "%s: out of memory", t->path);
+    while (st == ST_OK && left > 0) {
+        const size_t size = left < BLOCK ? (size_t)left : BLOCK;
+        st = file_pread(t->fd, t->path, block, size, at, err);
+        if (st == ST_OK)
+            hash_stream_update(h, block, size);
+        at += size;
+        left -= size;
+    }
+    if (st == ST_OK) {
+        hash_stream_digest(h, digest);
+        *out = load_u64le(digest);
+    }
+    hash_stream_close(&h);
+    mem_free(block);
     return st;
 }

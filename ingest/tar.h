@@ -31,6 +31,9 @@ enum status tar_next(struct tar *t, struct tar_member *m, struct error *err);
 /* Replaces what `out` holds by the member's bytes. */
 enum status tar_read(const struct tar *t, struct buffer *out, const struct tar_member *m,
                      struct error *err);
+/* XXH3-64 of m->size bytes at m->data, whatever they are. */
+enum status tar_hash(const struct tar *t, uint64_t *out, const struct tar_member *m,
+                     struct error *err);
 /* The archive was cut or is damaged as such (a bad member alone does not count). */
 bool tar_incomplete(const struct tar *t);
 const struct file_info *tar_info(const struct tar *t);
