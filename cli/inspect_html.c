@@ -45,7 +45,7 @@ static const char style[] =
     ".frame{position:relative;display:inline-block;line-height:0}\n"
     ".frame img{max-width:100%;max-height:20rem;border-radius:4px}\n"
     ".frame svg{position:absolute;inset:0;width:100%;height:100%}\n"
-    ".frame path{fill:#ff3d7f;fill-opacity:.45}\n"
+    ".frame path{fill:#19d3ff;fill-opacity:.5}\n"
     "meter{width:6rem;height:.7rem;vertical-align:middle}\n"
     "table{border-collapse:collapse;margin:.5rem 0}th,td{text-align:left;padding:.15rem .9rem "
     ".15rem 0;border-bottom:1px solid var(--line)}td.n{text-align:right}\n"

@@ -21,6 +21,11 @@ target_compile_options(deem_flags INTERFACE
 if(WERROR)
   target_compile_options(deem_flags INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-Werror>)
 endif()
+if(FUZZ)
+  target_compile_options(deem_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=fuzzer-no-link,address,undefined;-fno-sanitize-recover=all>)
+  target_link_options(deem_flags INTERFACE -fsanitize=address,undefined)
+endif()
 target_link_libraries(deem_flags INTERFACE Threads::Threads m)
 
 # deem_library(core SOURCES a.c b.c LINK PkgConfig::ZSTD deem_core)

@@ -167,36 +167,65 @@ static void make_pieces(struct buffer *table)
     }
 }
 
-static void add_pictures(struct shard_writer *w, struct fixture_random *r, size_t max_picture,
-                         struct sample_image *pictures, uint32_t *count)
+/* A file whose first pixel tells it from the others. */
+static void make_png(struct buffer *out, uint32_t number)
 {
-    uint8_t *bytes = malloc(max_picture + 8);
+    static uint8_t rgb[64 * 48 * 3];
+    const struct image img = { rgb, 64, 48 };
+
+    for (size_t k = 0; k < sizeof rgb; k++)
+        rgb[k] = k % 3 ? 0 : 255;
+    rgb[1] = (uint8_t)number;
+    rgb[2] = (uint8_t)(number >> 8);
+    out->size = 0;
+    assert_int_equal(image_encode_png(out, &img, NULL), ST_OK);
+}
+
+static void make_random(struct buffer *out, struct fixture_random *r, size_t max_picture)
+{
+    const size_t size = 8 + fixture_draw(r, (uint32_t)max_picture);
+
+    out->size = 0;
+    assert_int_equal(buffer_reserve(out, size, NULL), ST_OK);
+    while (out->size < size)
+        out->data[out->size++] = (uint8_t)fixture_draw(r, 256);
+}
+
+static void add_pictures(struct shard_writer *w, const struct fixture_options *opt,
+                         struct fixture_random *r, struct sample_image *pictures, uint32_t *count)
+{
+    struct buffer bytes;
     struct error err = { 0 };
 
+    buffer_init(&bytes);
     for (uint32_t i = 0; i < 3; i++) {
-        const size_t size = 8 + fixture_draw(r, (uint32_t)max_picture);
-        const struct image_info info = { .codec = i % 2 ? IMAGE_PNG : IMAGE_JPEG,
-                                         .width = 10 + fixture_draw(r, 100),
-                                         .height = 20 };
+        struct image_info info = { .codec = i % 2 ? IMAGE_PNG : IMAGE_JPEG,
+                                   .width = 10 + fixture_draw(r, 100),
+                                   .height = 20 };
         uint32_t number = 0;
         struct hash128 hash;
-        for (size_t k = 0; k < size; k++)
-            bytes[k] = (uint8_t)fixture_draw(r, 256);
+        if (opt->real) {
+            make_png(&bytes, *count);
+            info = (struct image_info){ .codec = IMAGE_PNG, .width = 64, .height = 48 };
+        } else {
+            make_random(&bytes, r, opt->max_picture);
+        }
         for (int twice = 0; twice < 2; twice++) /* the second time nothing is stored */
-            if (shard_writer_picture(w, bytes, size, &info, &number, &hash, &err) != ST_OK)
+            if (shard_writer_picture(w, bytes.data, bytes.size, &info, &number, &hash, &err) !=
+                ST_OK)
                 fail_msg("%s", err.text);
         assert_int_equal(number, *count);
         pictures[(*count)++] = (struct sample_image){
             .picture = number,
             .width = info.width,
             .height = info.height,
-            .bytes = size,
+            .bytes = bytes.size,
             .codec = info.codec,
             .hash = hash,
             .original_hash = i == 2 ? hash : (struct hash128){ 5, i },
         };
     }
-    free(bytes);
+    buffer_clear(&bytes);
 }
 
 static void fill_unit(struct unit_facts *u, uint32_t shard, uint64_t images)
@@ -230,7 +259,7 @@ static void write_records(struct shard_writer *w, const struct fixture_options *
 
     arena_init(&arena, 0);
     for (uint32_t i = 0; i < opt->sequences; i++) {
-        add_pictures(w, r, opt->max_picture, pictures, &count);
+        add_pictures(w, opt, r, pictures, &count);
         const struct sample s = fixture_sample(r, &arena, opt->instruct, pictures, count);
         if (shard_writer_sequence(w, &s, &err) != ST_OK)
             fail_msg("%s", err.text);

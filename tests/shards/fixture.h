@@ -13,6 +13,7 @@ struct fixture_options {
     uint32_t shards, sequences; /* sequences per shard */
     size_t max_picture;         /* bytes */
     bool dictionary;
+    bool real;     /* pictures are PNG files of 64 x 48 red pixels but for one; else random bytes */
     bool instruct; /* masks and loss masks; else "mmc4" with lines, similarities */
 };
 

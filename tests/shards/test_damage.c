@@ -332,6 +332,13 @@ static void every_failed_system_call_is_an_error(void **state)
     mem_free(folder);
 }
 
+/* A change of the format needs a new version and a folder beside this one. */
+static void a_dataset_of_every_format_version_is_read(void **state)
+{
+    (void)state;
+    assert_int_equal(verify(TEST_SOURCE_DIR "/tests/data/dataset-1"), 0);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +349,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(shards_in_wrong_places_are_refused_when_opened),
         cmocka_unit_test(foreign_files_are_refused_by_name),
         cmocka_unit_test(every_failed_system_call_is_an_error),
+        cmocka_unit_test(a_dataset_of_every_format_version_is_read),
     };
     if (argc > 1)
         flip_count = (unsigned)strtoul(argv[1], NULL, 10);
