@@ -103,6 +103,12 @@ class Shard:
                     assert sum(counts) == h * w
                     image["mask"] = {"size": [h, w], "counts": rle_string(counts)}
         assert b.at == len(b.data)
+        if parts & 1:  # the same once more, as inspect shows it for instruction sets
+            out["loss_mask"] = [0] * tokens
+            for start, length in out["targets"]:
+                out["loss_mask"][start : start + length] = [1] * length
+            regions = [(k, image["mask"]) for k, image in enumerate(out["images"]) if "mask" in image]
+            out["masks"] = [{"region": n + 1, "image": k, "rle": mask["counts"]} for n, (k, mask) in enumerate(regions)]
         return out
 
     def document(self, b):
