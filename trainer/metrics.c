@@ -87,6 +87,9 @@ static enum status parse_line(struct metrics_row *row, const char *line, size_t 
         else if (v && !fields[i].whole && v->type == JSON_T_NUMBER)
             memcpy(to, &v->number, sizeof v->number);
     }
+    const struct json_value *state = json_get(root, "state");
+    if (st == ST_OK && state && state->type == JSON_T_STRING && state->size < sizeof row->state)
+        memcpy(row->state, state->text, state->size);
     arena_clear(&arena);
     return st;
 }

@@ -124,6 +124,49 @@ void setup_losses(struct deem_options *out, const struct recipe *r)
     };
 }
 
+/* A program of the smallest shape is written and thrown away; what it declared stays. */
+static enum status declare_losses(struct params *params, const struct deem_config *c,
+                                  bool diffusion, bool masks, struct error *err)
+{
+    const struct deem_options all = { .weight_ntp = 1.0,
+                                      .weight_nip = diffusion ? 1.0 : 0.0,
+                                      .weight_csr = diffusion ? 1.0 : 0.0,
+                                      .region_masks = masks };
+    const struct deem_shape smallest = {
+        .B = 1, .L = 2, .I = 1, .context = 1, .pairs = 1, .passes = 1
+    };
+    struct deem *m = NULL;
+    const enum status st = deem_open(&m, c, &smallest, &all, params, err);
+    deem_close(&m);
+    return st;
+}
+
+/* Training never decodes a latent; generation does. */
+static enum status declare_decoder(struct params *params, const struct deem_config *c,
+                                   struct error *err)
+{
+    const int64_t k = deem_latent_side(c);
+    struct program *p = NULL;
+    enum status st = program_open(&p, params, false, err);
+    if (st != ST_OK)
+        return st;
+    const int z = program_batch(p, "z", ROLE_EXACT, (int64_t[]){ 1, k, k, VAE_LATENT }, 4);
+    nn_vae_decode(p, &c->vae, "visual_tokenizer.encoder.vae.", z, NULL);
+    st = program_finish(p, err);
+    program_close(&p);
+    return st;
+}
+
+enum status setup_declare(struct params *params, const struct deem_config *c,
+                          const struct recipe *r, struct error *err)
+{
+    const bool diffusion = r->stage != STAGE_3;
+    enum status st = declare_losses(params, c, diffusion, r->stage == STAGE_3, err);
+    if (st == ST_OK && diffusion)
+        st = declare_decoder(params, c, err);
+    return st;
+}
+
 void setup_loader(struct loader_options *out, struct loader_source *sources, const struct recipe *r,
                   int world, int rank, unsigned threads)
 {

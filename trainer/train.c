@@ -96,21 +96,15 @@ static enum status open_data(struct train *t, struct error *err)
     return st == ST_OK ? loader_identity(t->loader, &t->identity, err) : st;
 }
 
-/* Declares every parameter by building the smallest program, then gives them memory. */
+/* Every parameter of the model, with memory, and the optimizer of those that train. */
 static enum status open_model(struct train *t, struct error *err)
 {
-    const struct deem_shape smallest = {
-        .B = 1, .L = 2, .I = 1, .context = 1, .pairs = 1, .passes = 1
-    };
-    struct deem *m = NULL;
-
     setup_model(&t->config, t->recipe);
     setup_losses(&t->losses, t->recipe);
     group_rules_from_recipe(&t->rules, t->recipe);
     enum status st = params_open(&t->params, param_reached, &t->rules, err);
     if (st == ST_OK)
-        st = deem_open(&m, &t->config, &smallest, &t->losses, t->params, err);
-    deem_close(&m);
+        st = setup_declare(t->params, &t->config, t->recipe, err);
     if (st == ST_OK)
         st = params_allocate(t->params, err);
     if (st != ST_OK)

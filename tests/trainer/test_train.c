@@ -1,0 +1,213 @@
+/* tests/trainer/test_train.c: the loop on small real datasets: it learns, it repeats itself bit by bit after
+ * any cut, and it refuses what would train something else. */
+#include "tests/support/support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/stop.h"
+#include "tests/loader/fixture.h"
+#include "trainer/metrics.h"
+#include "trainer/train.h"
+
+/* Sizes of tests/loader/fixture.h; %s is the folder of the test, the last one extra lines. */
+static const char recipe[] =
+    "stage: 1\nout: %s/run\nseed: 5\nsteps: 40\nwarmup: 2\nseq_len: 96\nimage_tokens: 2\n"
+    "data:\n  a:\n    datasets: [%s/a]\n    weight: 2\n  b:\n    datasets: [%s/b]\n    weight: 1\n"
+    "batch:\n  global: 4\n  micro: 2\n  pictures: 4\n"
+    "image:\n  side: 32\n  decode_side: 64\n"
+    "train:\n  llm: \"yes\"\n  head: \"yes\"\n"
+    "optimizer:\n  lr: 3e-3\n  lr_llm: 3e-3\n  lr_cross: 3e-3\n  eps: 1e-8\n"
+    "run:\n  checkpoint_every: 100\n"
+    "model:\n  vocab: 306\n  vocab_base: 300\n  feature_width: 16\n  pos_grid: 4\n"
+    "  dropout: 0\n  drop_path: 0\n"
+    "  convnext:\n    depths: [1, 1, 1, 1]\n    dims: [4, 8, 8, 16]\n"
+    "  llm:\n    hidden: 32\n    heads: 2\n    ffn: 48\n    layers: 2\n    cross_every: 2\n"
+    "  mmfs:\n    heads: 2\n    points: 2\n    inner: 16\n    base: 4\n    max_images: 8\n"
+    "  perceiver1:\n    hidden: 16\n    heads: 2\n    layers: 2\n    cross_every: 2\n    ffn: 24\n"
+    "  perceiver2:\n    hidden: 16\n    heads: 2\n    ffn: 24\n"
+    "  unet:\n    widths: [4, 8, 8, 8]\n    heads: [1, 2, 2, 2]\n    groups: 2\n"
+    "  vae:\n    widths: [4, 4, 8, 8]\n    groups: 2\n"
+    "  mmfs_net:\n    heads: 2\n    points: 2\n    inner: 16\n    grid: 8\n    max_images: 4\n"
+    "    shapes: [8, 4, 2, 1]\n    bases: [8, 4, 2, 1]\n"
+    "  context_pe_rows: 96\n  mask_side: 14\n%s";
+
+struct run_folder {
+    char *folder, *recipe;
+};
+
+static struct run_folder make_place(const char *extra)
+{
+    const struct fixture_options a = { .shards = 2, .per_shard = 9, .seed = 1 };
+    const struct fixture_options b = { .shards = 1, .per_shard = 7, .seed = 2 };
+    struct run_folder p = { .folder = test_temp_folder() };
+    struct error err = { 0 };
+    struct buffer text;
+    char *x = path_join(p.folder, "a"), *y = path_join(p.folder, "b");
+    fixture_dataset(x, &a);
+    fixture_dataset(y, &b);
+    p.recipe = path_join(p.folder, "recipe.yaml");
+    buffer_init(&text);
+    char *full = str_format(recipe, p.folder, p.folder, p.folder, extra);
+    assert_int_equal(file_replace(p.recipe, full, strlen(full), &err), ST_OK);
+    mem_free(full);
+    mem_free(x);
+    mem_free(y);
+    return p;
+}
+
+static void clear_place(struct run_folder *p)
+{
+    test_remove_tree(p->folder);
+    free(p->folder);
+    mem_free(p->recipe);
+}
+
+static enum status train(const struct run_folder *p, int64_t until, bool resume, const char *set,
+                         struct error *err)
+{
+    struct train_options o;
+    train_options_init(&o);
+    o.recipe = p->recipe;
+    o.resume = resume;
+    o.stop_after = until;
+    o.hash_steps = true;
+    o.assignments = &set;
+    o.n_assignments = set != NULL;
+    return train_run(&o, err);
+}
+
+static void assert_trains(const struct run_folder *p, int64_t until, bool resume, const char *set)
+{
+    struct error err = { 0 };
+    if (train(p, until, resume, set, &err) != ST_OK)
+        fail_msg("%s", err.text);
+}
+
+static struct metrics_row *rows_of(const struct run_folder *p, size_t *count)
+{
+    struct metrics_row *rows = NULL;
+    struct error err = { 0 };
+    char *out = path_join(p->folder, "run");
+    if (metrics_read(&rows, count, out, &err) != ST_OK)
+        fail_msg("%s", err.text);
+    mem_free(out);
+    return rows;
+}
+
+static void losses_fall_and_every_step_stands_once(void **state)
+{
+    struct run_folder p = make_place("");
+    size_t n = 0;
+    (void)state;
+    assert_trains(&p, 14, false, NULL);
+    struct metrics_row *rows = rows_of(&p, &n);
+    assert_int_equal(n, 14);
+    double first = 0.0, last = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(rows[i].step, i);
+        assert_true(isfinite(rows[i].loss) && rows[i].loss_nip > 0 && rows[i].loss_csr > 0);
+        assert_true(rows[i].tokens > 0);
+        first += i < 3 ? rows[i].loss_ntp : 0.0;
+        last += i >= n - 3 ? rows[i].loss_ntp : 0.0;
+    }
+    assert_true(last < 0.9 * first);
+    mem_free(rows);
+    clear_place(&p);
+}
+
+static void a_run_that_was_cut_goes_on_bit_by_bit(void **state)
+{
+    struct run_folder whole = make_place(""), cut = make_place("");
+    size_t n = 0, m = 0;
+    (void)state;
+    assert_trains(&whole, 5, false, "loader.threads=1");
+    assert_trains(&cut, 1, false, "loader.threads=3");
+    assert_trains(&cut, 2, true, "loader.threads=1");
+    assert_trains(&cut, 4, true, "loader.threads=2");
+    assert_trains(&cut, 5, true, NULL);
+    struct metrics_row *a = rows_of(&whole, &n), *b = rows_of(&cut, &m);
+    assert_int_equal(n, 5);
+    assert_int_equal(m, 5);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(strlen(a[i].state), 32);
+        if (strcmp(a[i].state, b[i].state) != 0)
+            fail_msg("step %zu: another state than in the unbroken run", i);
+    }
+    mem_free(a);
+    mem_free(b);
+    clear_place(&whole);
+    clear_place(&cut);
+}
+
+static void the_same_folder_is_not_trained_over(void **state)
+{
+    struct run_folder p = make_place("");
+    struct error err = { 0 };
+    (void)state;
+    assert_trains(&p, 1, true, NULL); /* nothing there yet: starts */
+    assert_int_equal(train(&p, 2, false, NULL, &err), ST_FAIL);
+    assert_int_equal(err.cause, CAUSE_ARG);
+    error_clear(&err);
+    assert_int_equal(train(&p, 2, true, "optimizer.lr=1e-3", &err), ST_FAIL);
+    assert_int_equal(err.cause, CAUSE_ARG);
+    assert_non_null(strstr(err.text, "optimizer.lr"));
+    clear_place(&p);
+}
+
+static void data_that_does_not_fit_the_recipe_is_refused(void **state)
+{
+    static const char *const sets[] = { "image_tokens=3", "seq_len=64", "model.vocab_base=299" };
+    struct run_folder p = make_place("");
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct error err = { 0 };
+        assert_int_equal(train(&p, 1, false, sets[i], &err), ST_FAIL);
+        assert_int_equal(err.cause, CAUSE_ARG);
+    }
+    clear_place(&p);
+}
+
+static void a_stop_request_leaves_a_checkpoint(void **state)
+{
+    struct run_folder p = make_place("");
+    struct error err = { 0 };
+    (void)state;
+    stop_request();
+    assert_int_equal(train(&p, 5, false, NULL, &err), ST_FAIL);
+    assert_int_equal(err.cause, CAUSE_SIGNAL);
+    stop_clear();
+    char *path = str_format("%s/run/checkpoints/step-000001/manifest.json", p.folder);
+    assert_true(file_exists(path));
+    mem_free(path);
+    assert_trains(&p, 2, true, NULL);
+    clear_place(&p);
+}
+
+static void a_loss_that_is_not_finite_ends_the_run(void **state)
+{
+    struct run_folder p = make_place("");
+    struct error err = { 0 };
+    (void)state;
+    assert_int_equal(train(&p, 20, false, "optimizer.lr_scale=1e6", &err), ST_FAIL);
+    assert_int_equal(err.cause, CAUSE_LIMIT);
+    assert_non_null(strstr(err.text, "not finite"));
+    clear_place(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(losses_fall_and_every_step_stands_once),
+        cmocka_unit_test(a_run_that_was_cut_goes_on_bit_by_bit),
+        cmocka_unit_test(the_same_folder_is_not_trained_over),
+        cmocka_unit_test(data_that_does_not_fit_the_recipe_is_refused),
+        cmocka_unit_test(a_stop_request_leaves_a_checkpoint),
+        cmocka_unit_test(a_loss_that_is_not_finite_ends_the_run),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
