@@ -1,4 +1,4 @@
-/* trainer/train_input.c: see feed.h. */
+/* trainer/train_input.c: see train_input.h. */
 #include "trainer/train_input.h"
 
 #include <string.h>
