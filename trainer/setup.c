@@ -89,7 +89,9 @@ void setup_model(struct deem_config *out, const struct recipe *r)
                        .cross_every = m->perceiver1_cross_every,
                        .ffn = m->perceiver1_ffn,
                        .encoder = m->feature_width,
-                       .qk_norm = true },
+                       .qk_norm = true,
+                       .dropout = r->dropout,
+                       .attention_dropout = r->dropout },
     };
     out->llm = (struct llama_config){
         .hidden = m->llm_hidden,

@@ -133,14 +133,29 @@ static enum status resolve_checkpoint(char **path, const char *given, struct err
     return st == ST_END ? ST_OK : st;
 }
 
+/* What was taken from where, a line of the log each. */
+static enum status log_report(const struct weights *w, struct error *err)
+{
+    struct buffer text;
+    buffer_init(&text);
+    enum status st = weights_report(w, &text, err);
+    if (st == ST_OK)
+        st = buffer_append(&text, "", 1, err);
+    for (char *line = (char *)text.data, *end; st == ST_OK && *line; line = end) {
+        end = line + strcspn(line, "\n");
+        log_line(LOG_INFO, "%.*s", (int)(end - line < 200 ? end - line : 200), line);
+        end += *end == '\n';
+    }
+    buffer_clear(&text);
+    return st;
+}
+
 static enum status start_weights(struct train *t, struct error *err)
 {
     const struct recipe *r = t->recipe;
     struct weights *w = NULL;
-    struct buffer report;
     char *newest = NULL;
 
-    buffer_init(&report);
     enum status st =
         r->init_checkpoint[0] ? resolve_checkpoint(&newest, r->init_checkpoint, err) : ST_OK;
     const struct weights_spec spec = {
@@ -155,15 +170,9 @@ static enum status start_weights(struct train *t, struct error *err)
         st = weights_open(&w, &spec, t->params, err);
     if (st == ST_OK)
         st = weights_load(w, t->params, err);
-    if (st == ST_OK && dist_rank(t->dist) == 0) {
-        st = weights_report(w, &report, err);
-        if (st == ST_OK)
-            st = buffer_append(&report, "", 1, err);
-        if (st == ST_OK)
-            log_line(LOG_INFO, "%s", (const char *)report.data);
-    }
+    if (st == ST_OK && dist_rank(t->dist) == 0)
+        st = log_report(w, err);
     weights_close(&w);
-    buffer_clear(&report);
     mem_free(newest);
     return st;
 }

@@ -5,6 +5,7 @@
 
 #include "core/mem.h"
 #include "core/rng.h"
+#include "trainer/draws.h"
 #include "trainer/objective.h"
 
 enum { LATENT_CHANNELS = 4 };
@@ -20,6 +21,7 @@ static void free_pictures(struct train_input *f)
     mem_free(f->image_dec);
     mem_free(f->mask);
     mem_free(f->drop);
+    mem_free(f->keys);
     for (int loss = 0; loss < 2; loss++) {
         mem_free(f->eps[loss]);
         mem_free(f->vae_eps[loss]);
@@ -49,9 +51,10 @@ static enum status reserve(struct train_input *f, const struct batch *b, struct 
     f->image = mem_calloc(n, 3 * R * R * sizeof *f->image);
     f->mask = mem_calloc(n, R * R * sizeof *f->mask);
     f->drop = mem_calloc(n, sizeof *f->drop);
+    f->keys = mem_calloc(n, sizeof *f->keys);
     if (Rd > 0)
         f->image_dec = mem_calloc(n, 3 * Rd * Rd * sizeof *f->image_dec);
-    good = f->image && f->mask && f->drop && (Rd == 0 || f->image_dec);
+    good = f->image && f->mask && f->drop && f->keys && (Rd == 0 || f->image_dec);
     for (int loss = 0; loss < 2; loss++) {
         f->eps[loss] = mem_calloc(n, (LATENT_CHANNELS * k * k + 1) * sizeof *f->eps[loss]);
         f->vae_eps[loss] = mem_calloc(n, (LATENT_CHANNELS * k * k + 1) * sizeof *f->vae_eps[loss]);
@@ -71,46 +74,32 @@ static void to_unit(float *out, const uint8_t *in, size_t count)
         out[i] = (float)in[i] / 255.0f;
 }
 
-struct draw_place {
-    uint64_t seed, step, sequence, picture;
-};
-
-static struct rng stream(const struct draw_place *at, const char *purpose)
+static void draw_normal(float *out, size_t count, const struct draw_key *at, const char *purpose)
 {
-    struct rng_key key;
     struct rng r;
-    rng_key_init(&key, at->seed, purpose);
-    rng_key_integer(&key, at->step);
-    rng_key_integer(&key, at->sequence);
-    rng_key_integer(&key, at->picture);
-    rng_init(&r, &key);
-    return r;
-}
-
-static void draw_normal(float *out, size_t count, const struct draw_place *at, const char *purpose)
-{
-    const struct rng r = stream(at, purpose);
+    draw_open(&r, at, purpose, NULL);
     for (size_t e = 0; e < count; e++)
         out[e] = (float)rng_normal_at(&r, e);
 }
 
 /* The draws of picture i. */
-static void draw_picture(struct train_input *f, int64_t i, const struct draw_place *at,
-                         size_t latent, const struct recipe *recipe)
+static void draw_picture(struct train_input *f, int64_t i, const struct draw_key *at, size_t latent,
+                         const struct recipe *recipe)
 {
     static const char *const timestep[2] = { [DEEM_NIP] = "T1", [DEEM_CSR] = "T2" };
     static const char *const noise[2] = { [DEEM_NIP] = "T3", [DEEM_CSR] = "T4" };
     static const char *const posterior[2] = { [DEEM_NIP] = "T5", [DEEM_CSR] = "T6" };
 
+    struct rng r;
     for (int loss = 0; loss < 2; loss++) {
-        struct rng r = stream(at, timestep[loss]);
+        draw_open(&r, at, timestep[loss], NULL);
         const int32_t t = (int32_t)rng_below(&r, 1000);
         const bool remap = loss == DEEM_CSR && recipe->csr_t == CSR_REMAP;
         f->t[loss][i] = remap ? objective_csr_timestep(t) : t;
         draw_normal(f->eps[loss] + (size_t)i * latent, latent, at, noise[loss]);
         draw_normal(f->vae_eps[loss] + (size_t)i * latent, latent, at, posterior[loss]);
     }
-    struct rng r = stream(at, "D10");
+    draw_open(&r, at, "D10", NULL);
     f->drop[i] = rng_bernoulli(&r, recipe->uncond_prob);
 }
 
@@ -139,11 +128,12 @@ enum status train_input_fill(struct train_input *f, const struct batch *b, const
         to_unit(f->image_dec, b->image_dec, I * 3 * Rd * Rd);
     for (size_t i = 0; b->mask && i < I * R * R; i++)
         f->mask[i] = (float)b->mask[i];
-    for (int64_t i = 0; i < b->I && latent > 0; i++) {
+    for (int64_t i = 0; i < b->I; i++) {
         const struct batch_image *image = &b->images[i];
-        const struct draw_place at = { (uint64_t)r->seed, b->step, b->rows[image->row].position,
-                                       (uint64_t)image->slot };
-        draw_picture(f, i, &at, latent, r);
+        f->keys[i] = (struct draw_key){ (uint64_t)r->seed, b->step, b->rows[image->row].position,
+                                        (uint64_t)image->slot };
+        if (latent > 0)
+            draw_picture(f, i, &f->keys[i], latent, r);
     }
     f->batch = (struct micro_batch){
         .text = &f->text,
@@ -156,6 +146,7 @@ enum status train_input_fill(struct train_input *f, const struct batch *b, const
         .eps = { f->eps[0], f->eps[1] },
         .vae_eps = { f->vae_eps[0], f->vae_eps[1] },
         .drop = f->drop,
+        .keys = f->keys,
     };
     return ST_OK;
 }

@@ -17,6 +17,7 @@ struct train_input {
     float *image, *image_dec, *mask;
     float *eps[2], *vae_eps[2];
     int32_t *t[2], *drop;
+    struct draw_key *keys;
     int64_t cap_pictures;
 };
 
