@@ -10,6 +10,7 @@
 static const struct command benches[] = {
     { "kernels", "operations of the CPU backend against BLAS and memcpy", bench_kernels },
     { "loader", "pictures a second against bare decoding and resizing", bench_loader },
+    { "masks", "polygons and masks a second beside the dense walk", bench_masks },
     { NULL, NULL, NULL },
 };
 
