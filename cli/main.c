@@ -32,6 +32,7 @@ static void print_help(FILE *to)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that grows too large is an error of the write */
     if (argc < 2) {
         print_help(stderr);
         return 64;

@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/log.h"
 #include "shards/dataset.h"
 
 struct check {
@@ -105,6 +106,22 @@ static enum status check_shard(struct check *c, uint32_t shard, struct error *er
     return st;
 }
 
+static enum status check_shards(struct check *c, struct error *err)
+{
+    uint64_t bytes = 0;
+    enum status st = ST_OK;
+
+    for (size_t i = 0; i < c->manifest.shard_count; i++)
+        bytes += c->manifest.shards[i].bytes;
+    struct progress *progress = progress_open("verify", "bytes", bytes);
+    for (size_t i = 0; i < c->manifest.shard_count && st == ST_OK; i++) {
+        st = check_shard(c, (uint32_t)i, err);
+        progress_add(progress, c->manifest.shards[i].bytes);
+    }
+    progress_close(&progress);
+    return st;
+}
+
 static enum status check_quarantine(struct check *c, struct error *err)
 {
     struct error e = { 0 };
@@ -175,8 +192,8 @@ static enum status check_all(struct check *c, struct error *err)
         return st;
     st = tolerate(c, dataset_open(&d, c->folder, &e), &e, err); /* names and sizes */
     dataset_close(&d);
-    for (size_t i = 0; i < c->manifest.shard_count && st == ST_OK; i++)
-        st = check_shard(c, (uint32_t)i, err);
+    if (st == ST_OK)
+        st = check_shards(c, err);
     if (st == ST_OK)
         st = check_quarantine(c, err);
     if (st != ST_OK)

@@ -50,7 +50,6 @@ struct page_reader {
     struct meta meta;
     uint8_t *pages; /* depth x page_size: the page last read at each level, root first */
     uint64_t held[MAX_DEPTH];
-    struct buffer scratch; /* of walk */
 };
 
 /* A page whose node offsets all lie inside it. */
@@ -189,7 +188,6 @@ void page_reader_close(struct page_reader **r)
     file_close(&(*r)->fd, (*r)->path, NULL);
     mem_free((*r)->path);
     mem_free((*r)->pages);
-    buffer_clear(&(*r)->scratch);
     mem_free(*r);
     *r = NULL;
 }
@@ -387,11 +385,8 @@ struct walk {
 };
 
 static enum status visit(struct page_reader *r, struct walk *w, const struct node *n,
-                         uint64_t max_bytes, page_reader_fn *fn, void *arg, struct error *err)
+                         page_reader_fn *fn, void *arg, struct error *err)
 {
-    const uint8_t *data = NULL;
-    size_t size = 0;
-
     if (n->key_size > sizeof w->last_key)
         return refuse(r, err, "key is longer than 511 bytes", n->key_size);
     if (w->entries > 0 && compare_keys(n, w->last_key, w->last_size) <= 0)
@@ -402,9 +397,7 @@ static enum status visit(struct page_reader *r, struct walk *w, const struct nod
         return refuse(r, err, "more entries than the meta page says", w->entries);
     if (n->big)
         w->overflow += (PAGE_HEADER - 1 + (uint64_t)n->data_size) / r->meta.page_size + 1;
-    if (read_value(r, n, max_bytes, &r->scratch, &data, &size, err) != ST_OK)
-        return ST_FAIL;
-    return fn(arg, n->key, n->key_size, data, size, err);
+    return fn(arg, n->key, n->key_size, n->data_size, err);
 }
 
 static enum status enter(struct page_reader *r, struct walk *w, uint64_t number, unsigned level,
@@ -422,8 +415,8 @@ static enum status enter(struct page_reader *r, struct walk *w, uint64_t number,
     return ST_OK;
 }
 
-enum status page_reader_walk(struct page_reader *r, uint64_t max_bytes, page_reader_fn *fn,
-                             void *arg, struct error *err)
+enum status page_reader_walk(struct page_reader *r, page_reader_fn *fn, void *arg,
+                             struct error *err)
 {
     struct walk w = { 0 };
     struct node n = { 0 };
@@ -441,7 +434,7 @@ enum status page_reader_walk(struct page_reader *r, uint64_t max_bytes, page_rea
         if (st != ST_OK)
             break;
         if (level + 1 == r->meta.depth)
-            st = visit(r, &w, &n, max_bytes, fn, arg, err);
+            st = visit(r, &w, &n, fn, arg, err);
         else
             st = enter(r, &w, n.child, ++level, err);
     }

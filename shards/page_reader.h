@@ -28,12 +28,12 @@ enum status page_reader_get(struct page_reader *r, const void *key, size_t key_s
                             uint64_t max_bytes, struct buffer *memory, const uint8_t **data,
                             size_t *size, struct error *err);
 
-/* All records in key order; key and value are borrowed until `fn` returns, and another status than
- * ST_OK from it ends the walk and is returned. Also checks the order of keys and the number of entries
+/* All keys in order, without their values; `key` is borrowed until `fn` returns, and another status
+ * than ST_OK from it ends the walk and is returned. Checks the order of keys and the number of entries
  * and pages against the meta page. */
 typedef enum status page_reader_fn(void *arg, const uint8_t *key, size_t key_size,
-                                   const uint8_t *value, size_t value_size, struct error *err);
-enum status page_reader_walk(struct page_reader *r, uint64_t max_bytes, page_reader_fn *fn,
-                             void *arg, struct error *err);
+                                   uint64_t value_size, struct error *err);
+enum status page_reader_walk(struct page_reader *r, page_reader_fn *fn, void *arg,
+                             struct error *err);
 
 #endif

@@ -185,11 +185,10 @@ static void verify_counts(struct verify *v)
 }
 
 /* No record but those of the format lies in the file: kinds and numbers without gaps. */
-static enum status known_key(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value,
-                             size_t value_size, struct error *err)
+static enum status known_key(void *arg, const uint8_t *key, size_t key_size, uint64_t value_size,
+                             struct error *err)
 {
     uint64_t *next = arg; /* by kind */
-    (void)value;
     (void)value_size;
     if (key_size != VALUE_KEY || !value_kind_name(key[0]))
         return error_set(err, ST_FAIL, CAUSE_FORMAT, "key of no known kind");
@@ -205,8 +204,7 @@ static enum status verify_tree(struct verify *v, struct error *err)
 {
     uint64_t next[256] = { 0 };
     struct error e = { 0 };
-    const enum status one =
-        page_reader_walk(v->r->pages, v->r->max_record_bytes, known_key, next, &e);
+    const enum status one = page_reader_walk(v->r->pages, known_key, next, &e);
 
     if (one == ST_OK && (next[VALUE_SEQUENCE] != v->r->unit.sequences ||
                          next[VALUE_PICTURE] != v->r->unit.pictures))
