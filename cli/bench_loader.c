@@ -77,22 +77,47 @@ static enum status roof_worker(void *arg, bool cancelled, struct error *err)
     return st == ST_OK ? ST_OK : ST_FAIL;
 }
 
-/* Pictures a second without a loader. */
-static enum status run_roof(double *rate, const struct gathered *g,
+/* Pictures a second by the wall clock, and for each second that the process ran: the second one stands
+ * also while others use the machine. */
+struct rates {
+    double wall[ROUNDS_MAX], cpu[ROUNDS_MAX];
+};
+struct stopwatch {
+    double wall, cpu;
+};
+
+static struct stopwatch watch(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_SELF, &u);
+    return (struct stopwatch){ clock_seconds(),
+                               (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+                                   1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) };
+}
+
+static void book_rate(struct rates *r, int64_t round, uint64_t pictures, struct stopwatch begin,
+                      struct stopwatch end)
+{
+    r->wall[round] = (double)pictures / (end.wall - begin.wall);
+    r->cpu[round] = (double)pictures / (end.cpu - begin.cpu);
+}
+
+static enum status run_roof(struct rates *rates, int64_t round, const struct gathered *g,
                             const struct decode_options *opt, unsigned threads, struct error *err)
 {
     struct roof r = { .from = g, .opt = opt };
     struct pool *pool = NULL;
 
     enum status st = pool_open(&pool, threads, threads, err);
-    const double begin = clock_seconds();
+    const struct stopwatch begin = watch();
     for (unsigned i = 0; i < threads && st == ST_OK; i++)
         st = pool_submit(pool, roof_worker, &r, err);
     if (pool) {
         const enum status closed = pool_close(&pool, err);
         st = st == ST_OK ? closed : st;
     }
-    *rate = (double)g->n_pictures / (clock_seconds() - begin);
+    book_rate(rates, round, g->n_pictures, begin, watch());
     return st;
 }
 
@@ -146,18 +171,18 @@ static void gathered_clear(struct gathered *g)
 
 /* The loader over the same sequences, from the delivery of the first batch to that of the last: then as
  * much work lies ahead at the end as at the beginning. It is closed while the roof runs. */
-static enum status run_loader(double *rate, struct loader_stats *stats,
+static enum status run_loader(struct rates *rates, int64_t round, struct loader_stats *stats,
                               const struct loader_options *opt, uint64_t batches, struct error *err)
 {
     const struct batch *b = NULL;
     struct loader *l = NULL;
     uint64_t pictures = 0;
-    double begin = 0.0, end = 0.0;
+    struct stopwatch begin = watch(), end = begin;
 
     enum status st = loader_open(&l, opt, err);
     for (uint64_t i = 0; i <= batches && st == ST_OK; i++) {
         st = loader_next(l, &b, err);
-        end = clock_seconds();
+        end = watch();
         if (i == 0)
             begin = end;
         else if (st == ST_OK)
@@ -165,9 +190,10 @@ static enum status run_loader(double *rate, struct loader_stats *stats,
         if (st == ST_OK)
             loader_release(l, b);
     }
-    *rate = (double)pictures / (end - begin);
-    if (st == ST_OK)
+    if (st == ST_OK) {
+        book_rate(rates, round, pictures, begin, end);
         loader_stats(l, stats);
+    }
     loader_close(&l);
     return st;
 }
@@ -187,9 +213,14 @@ static struct bench_figure bench_summary(double *values, int n)
 }
 
 static void report(const struct settings *s, const struct gathered *g,
-                   const struct loader_stats *stats, struct bench_figure roof,
-                   struct bench_figure loader)
+                   const struct loader_stats *stats, struct rates *roof_rates,
+                   struct rates *loader_rates)
 {
+    const int n = (int)s->rounds;
+    const struct bench_figure roof = bench_summary(roof_rates->wall, n);
+    const struct bench_figure roof_cpu = bench_summary(roof_rates->cpu, n);
+    const struct bench_figure loader = bench_summary(loader_rates->wall, n);
+    const struct bench_figure loader_cpu = bench_summary(loader_rates->cpu, n);
     const double per_picture = (double)g->bytes / (double)g->n_pictures;
     const double per_sequence = (double)g->n_pictures / (double)g->count;
     struct rusage usage;
@@ -197,22 +228,25 @@ static void report(const struct settings *s, const struct gathered *g,
     getrusage(RUSAGE_SELF, &usage);
     if (s->json) {
         printf("{\"threads\":%d,\"pictures_per_second\":%.1f,\"roof_pictures_per_second\":%.1f,"
-               "\"share\":%.4f,\"sequences_per_second\":%.2f,\"megabytes_per_second\":%.2f,"
-               "\"peak_bytes\":%llu,\"resize\":\"%s\"}\n",
+               "\"share\":%.4f,\"share_of_processor_time\":%.4f,\"sequences_per_second\":%.2f,"
+               "\"megabytes_per_second\":%.2f,\"peak_bytes\":%llu,\"resize\":\"%s\"}\n",
                (int)s->threads, loader.best, roof.best, loader.best / roof.best,
-               loader.best / per_sequence, loader.best * per_picture / 1e6,
-               (unsigned long long)stats->peak_bytes, resample_code_name(RESAMPLE_BEST));
+               loader_cpu.median / roof_cpu.median, loader.best / per_sequence,
+               loader.best * per_picture / 1e6, (unsigned long long)stats->peak_bytes,
+               resample_code_name(RESAMPLE_BEST));
         return;
     }
     printf("%zu pictures of %.1f kB in %zu sequences, %d thread%s, resize: %s\n", g->n_pictures,
            per_picture / 1e3, g->count, (int)s->threads, s->threads == 1 ? "" : "s",
            resample_code_name(RESAMPLE_BEST));
-    printf("  roof     %8.1f pictures/s  (median %.1f, lowest %.1f)\n", roof.best, roof.median,
-           roof.lowest);
-    printf("  loader   %8.1f pictures/s  (median %.1f, lowest %.1f)  %.1f sequences/s  %.2f MB/s\n",
-           loader.best, loader.median, loader.lowest, loader.best / per_sequence,
+    printf("  roof     %8.1f pictures/s (median %.1f, lowest %.1f), %.1f a second of processor\n",
+           roof.best, roof.median, roof.lowest, roof_cpu.median);
+    printf("  loader   %8.1f pictures/s (median %.1f, lowest %.1f), %.1f a second of processor\n",
+           loader.best, loader.median, loader.lowest, loader_cpu.median);
+    printf("           %8.1f sequences/s, %.2f MB/s\n", loader.best / per_sequence,
            loader.best * per_picture / 1e6);
-    printf("  share    %8.1f %%\n", 100.0 * loader.best / roof.best);
+    printf("  share    %8.1f %% of the best rounds, %.1f %% of processor time (medians)\n",
+           100.0 * loader.best / roof.best, 100.0 * loader_cpu.median / roof_cpu.median);
     printf("  ahead    %8.1f MB held at most, %.1f MB resident at most (with the roof's copies)\n",
            (double)stats->peak_bytes / 1e6, (double)usage.ru_maxrss / 1e3);
     printf("  workers ");
@@ -224,25 +258,23 @@ static void report(const struct settings *s, const struct gathered *g,
 static enum status measure(const struct settings *s, const struct loader_options *opt,
                            struct error *err)
 {
-    double roof[ROUNDS_MAX], loader[ROUNDS_MAX];
+    struct rates roof, loader;
     struct gathered g = { 0 };
     struct loader_stats stats;
-    double warm = 0.0;
 
     enum status st = gather(&g, opt, (uint64_t)(s->batch * s->batches), err);
-    if (st == ST_OK && g.n_pictures == 0)
-        st = error_set(err, ST_FAIL, CAUSE_ARG, "no pictures in these datasets");
     const uint64_t batches = g.count / (uint64_t)s->batch;
+    if (st == ST_OK && (g.n_pictures == 0 || batches == 0))
+        st = error_set(err, ST_FAIL, CAUSE_ARG, "no whole batch of pictures in these datasets");
     if (st == ST_OK)
-        st = run_loader(&warm, &stats, opt, batches, err); /* page cache */
+        st = run_loader(&loader, 0, &stats, opt, batches, err); /* page cache */
     for (int64_t i = 0; i < s->rounds && st == ST_OK; i++) {
-        st = run_roof(&roof[i], &g, &opt->decode, (unsigned)s->threads, err);
+        st = run_roof(&roof, i, &g, &opt->decode, (unsigned)s->threads, err);
         if (st == ST_OK)
-            st = run_loader(&loader[i], &stats, opt, batches, err);
+            st = run_loader(&loader, i, &stats, opt, batches, err);
     }
     if (st == ST_OK)
-        report(s, &g, &stats, bench_summary(roof, (int)s->rounds),
-               bench_summary(loader, (int)s->rounds));
+        report(s, &g, &stats, &roof, &loader);
     gathered_clear(&g);
     return st;
 }
