@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/wait_policy.h"
 
 /* One line a command, in the order of `deem --help`. */
 static const struct command commands[] = {
@@ -32,6 +33,7 @@ static void print_help(FILE *to)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    wait_policy_passive(argv);
     signal(SIGXFSZ, SIG_IGN); /* a file that grows too large is an error of the write */
     if (argc < 2) {
         print_help(stderr);
