@@ -332,6 +332,46 @@ static void every_failed_system_call_is_an_error(void **state)
     mem_free(folder);
 }
 
+/* Finishing and verifying a dataset with allocation or system call k failing, for every k: an error, and
+ * the next try ends as if nothing had been. */
+static void finishing_and_verifying_survive_every_failure(void **state)
+{
+    const struct context *c = *state;
+    char *folder = str_format("%s/good", c->folder), *path = dataset_manifest_path(folder);
+    size_t size = 0, again = 0;
+    uint8_t *manifest = test_read_file(path, &size);
+
+    for (unsigned kind = 0; kind < 4; kind++) {
+        bool done = false;
+        for (uint64_t k = 1; !done; k++) {
+            struct error err = { 0 };
+            unsigned findings = 0;
+            if (kind % 2)
+                file_fail_at(k, EIO, false);
+            else
+                mem_fail_at(k, false);
+            const enum status st = kind < 2
+                                       ? dataset_finish(folder, 1, &err)
+                                       : dataset_verify(folder, count_finding, &findings, &err);
+            file_fail_at(0, 0, false);
+            mem_fail_at(0, false);
+            done = st == ST_OK && findings == 0;
+            if (st == ST_FAIL)
+                assert_true(err.cause == CAUSE_NOMEM || err.cause == CAUSE_IO ||
+                            err.cause == CAUSE_CREATE);
+            assert_true(k < 20000);
+        }
+    }
+    assert_int_equal(dataset_finish(folder, 1, NULL), ST_OK);
+    uint8_t *after = test_read_file(path, &again);
+    assert_int_equal(size, again);
+    assert_memory_equal(manifest, after, size);
+    free(manifest);
+    free(after);
+    mem_free(folder);
+    mem_free(path);
+}
+
 /* A change of the format needs a new version and a folder beside this one. */
 static void a_dataset_of_every_format_version_is_read(void **state)
 {
@@ -349,6 +389,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(shards_in_wrong_places_are_refused_when_opened),
         cmocka_unit_test(foreign_files_are_refused_by_name),
         cmocka_unit_test(every_failed_system_call_is_an_error),
+        cmocka_unit_test(finishing_and_verifying_survive_every_failure),
         cmocka_unit_test(a_dataset_of_every_format_version_is_read),
     };
     if (argc > 1)
