@@ -23,5 +23,6 @@ command_fn cmd_plot;
 command_fn cmd_stats;
 command_fn cmd_verify;
 command_fn cmd_train;
+command_fn cmd_weights;
 
 #endif

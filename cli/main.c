@@ -10,6 +10,7 @@
 static const struct command commands[] = {
     { "decode", "the loader's picture path for one file", cmd_decode },
     { "train", "train a model by a recipe", cmd_train },
+    { "weights", "look into, import and export weights", cmd_weights },
     { "plot", "draw the curves of a training run", cmd_plot },
     { "golden", "run one numerical reference case and compare", cmd_golden },
     { "export", "mask sets as COCO-shaped and conversation files", cmd_export },

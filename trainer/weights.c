@@ -467,22 +467,82 @@ enum status weights_write(struct weights *w, const struct params *params, const 
     return st;
 }
 
-enum status weights_export(const struct params *params, const char *path, enum tensor_type type,
+/* The files of a checkpoint folder, or the one that `from` means. */
+struct exported {
+    struct tensor_file *files[2];
+    int count;
+};
+
+static enum status open_exported(struct exported *x, const char *from, struct error *err)
+{
+    static const char *const names[2] = { "weights.safetensors", "frozen.safetensors" };
+    char *first = path_join(from, names[0]);
+    const bool checkpoint = first && file_exists(first);
+    enum status st = ST_OK;
+
+    mem_free(first);
+    *x = (struct exported){ .count = checkpoint ? 2 : 1 };
+    for (int i = 0; i < x->count && st == ST_OK; i++) {
+        char *path = checkpoint ? path_join(from, names[i]) : mem_strdup(from);
+        st = path ? weights_open_file(&x->files[i], path, err)
+                  : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: %s", from);
+        mem_free(path);
+    }
+    return st;
+}
+
+static size_t exported_count(const struct exported *x)
+{
+    size_t n = 0;
+    for (int i = 0; i < x->count; i++)
+        n += tensor_file_count(x->files[i]);
+    return n;
+}
+
+static enum status copy_tensors(struct safetensors_writer *out, const struct exported *x,
+                                int64_t largest, struct error *err)
+{
+    float *values = mem_calloc((size_t)largest, sizeof *values);
+    enum status st = values ? ST_OK : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: export");
+    for (int f = 0; f < x->count; f++)
+        for (size_t i = 0; i < tensor_file_count(x->files[f]) && st == ST_OK; i++) {
+            const struct tensor_info *t = tensor_file_at(x->files[f], i);
+            st = tensor_file_read_f32(x->files[f], t, values, err);
+            if (st == ST_OK)
+                st = safetensors_writer_put(out, values, t->count, err);
+        }
+    mem_free(values);
+    return st;
+}
+
+enum status weights_export(const char *from, const char *path, enum tensor_type type,
                            struct error *err)
 {
+    struct exported x;
     struct safetensors_writer *out = NULL;
+    struct safetensors_entry *list = NULL;
     size_t n = 0;
     int64_t largest = 1;
-    struct safetensors_entry *list = entries(params, type, &n, &largest);
-    enum status st = list ? safetensors_writer_open(&out, path, list, n, made_by, 2, err)
-                          : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: %s", path);
+    enum status st = open_exported(&x, from, err);
 
-    for (size_t i = 0; i < params->count && st == ST_OK; i++)
-        if (!params->list[i].buffer)
-            st = safetensors_writer_put(out, params->list[i].value, params->list[i].count, err);
+    if (st == ST_OK && !(list = mem_calloc(exported_count(&x) + 1, sizeof *list)))
+        st = error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: %s", from);
+    for (int f = 0; f < x.count && st == ST_OK; f++)
+        for (size_t i = 0; i < tensor_file_count(x.files[f]); i++) {
+            const struct tensor_info *t = tensor_file_at(x.files[f], i);
+            list[n] = (struct safetensors_entry){ .name = t->name, .type = type, .rank = t->rank };
+            memcpy(list[n++].shape, t->shape, sizeof t->shape);
+            largest = t->count > largest ? t->count : largest;
+        }
+    if (st == ST_OK)
+        st = safetensors_writer_open(&out, path, list, n, made_by, 2, err);
+    if (st == ST_OK)
+        st = copy_tensors(out, &x, largest, err);
     if (st == ST_OK)
         st = safetensors_writer_finish(&out, NULL, err);
     safetensors_writer_close(&out);
+    for (int f = 0; f < x.count; f++)
+        tensor_file_close(&x.files[f]);
     mem_free(list);
     return st;
 }

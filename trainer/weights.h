@@ -46,8 +46,9 @@ enum status weights_report(const struct weights *w, struct buffer *out, struct e
 
 /* Any file of tensors by its name: .safetensors, .bin, .pt, an index, a folder that holds one. */
 enum status weights_open_file(struct tensor_file **out, const char *path, struct error *err);
-/* All values as one safetensors file. */
-enum status weights_export(const struct params *params, const char *path, enum tensor_type type,
+/* Every tensor of a file, a set of shards or a checkpoint folder as one safetensors file. ST_FAIL also
+ * where a tensor is no float. */
+enum status weights_export(const char *from, const char *path, enum tensor_type type,
                            struct error *err);
 
 #endif
