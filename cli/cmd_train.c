@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/stop.h"
+#include "trainer/dry_run.h"
 #include "trainer/recipe.h"
 #include "trainer/train.h"
 
@@ -18,6 +19,7 @@ static const struct command_help help = {
     "  deem train recipes/tiny-stage1.yaml\n"
     "  deem train recipes/tiny-stage1.yaml --resume\n"
     "  deem train recipes/stage1.yaml --set out=/scratch/run1 --set batch.micro=2\n"
+    "  deem train recipes/stage1.yaml --dry-run --set batch.images=60\n"
     "  mpirun -n 4 deem train recipes/tiny-stage1.yaml --set out=/tmp/four\n"
     "  deem train --help-recipe\n",
 };
@@ -78,6 +80,24 @@ static enum status print_recipe_help(struct error *err)
     return st;
 }
 
+/* The recipe on paper. */
+static enum status print_dry_run(const struct train_options *t, struct error *err)
+{
+    struct recipe *r = NULL;
+    struct dry_run d;
+    struct buffer text = { 0 };
+    enum status st = recipe_open(&r, t->recipe, t->assignments, t->n_assignments, err);
+    if (st == ST_OK)
+        st = dry_run_make(&d, r, err);
+    if (st == ST_OK)
+        st = dry_run_print(&text, &d, r, err);
+    if (st == ST_OK)
+        fwrite(text.data, 1, text.size, stdout);
+    buffer_clear(&text);
+    recipe_close(&r);
+    return st;
+}
+
 int cmd_train(int argc, char **argv)
 {
     struct arguments a = { 0 };
@@ -98,8 +118,12 @@ int cmd_train(int argc, char **argv)
         opt.stop_after = a.steps;
         opt.backend = a.backend == 1 ? BACKEND_CUDA : BACKEND_CPU;
         opt.hash_steps = a.hash_steps;
-        stop_install_training();
-        st = train_run(&opt, &err);
+        if (a.dry_run) {
+            st = print_dry_run(&opt, &err);
+        } else {
+            stop_install_training();
+            st = train_run(&opt, &err);
+        }
     }
     options_clear_list(&a.inputs);
     options_clear_list(&a.set);

@@ -66,6 +66,7 @@ struct recipe {
     uint64_t loader_memory; /* bytes */
     int64_t loader_threads; /* 0: all cores */
     int64_t batch_global, batch_micro;
+    int64_t batch_images; /* pictures of the micro-batch that a dry run plans; 0: by stage */
     int64_t batch_pictures; /* UNet passes that run at once */
     int64_t image_side, decode_side;
     int geometry;
