@@ -8,7 +8,8 @@ static struct cost_part *part_of(struct cost *c, const char *name)
     for (int i = 0; i < c->n_parts; i++)
         if (strcmp(c->part[i].name, name) == 0)
             return &c->part[i];
-    if (c->n_parts == COST_PARTS_MAX) /* more parts than anybody reads: the last one takes the rest */
+    if (c->n_parts ==
+        COST_PARTS_MAX) /* more parts than anybody reads: the last one takes the rest */
         return &c->part[COST_PARTS_MAX - 1];
     c->part[c->n_parts].name = name;
     return &c->part[c->n_parts++];

@@ -100,6 +100,14 @@ enum status deem_open(struct deem **out, const struct deem_config *config,
                       const struct deem_shape *shape, const struct deem_options *options,
                       struct params *params, struct error *err);
 void deem_close(struct deem **m);
+/* Declares every parameter and table of the composite model (model.md 2.9), also those no loss of the
+ * stage reaches, so that checkpoints carry them on. Stage III has no diffusion modules. */
+enum status deem_declare(const struct deem_config *config, bool diffusion, struct params *params,
+                         struct error *err);
+/* Computes the tables (position embeddings, CLIP's mean and deviation) into allocated buffers. */
+enum status deem_fill_tables(const struct deem_config *config, struct params *params,
+                             struct error *err);
+
 /* Rows of the tables. */
 static inline int64_t deem_latent_side(const struct deem_config *c)
 {

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "trainer/deem.h"
-#include "trainer/model_config.h"
 #include "trainer/param_groups.h"
+#include "trainer/setup.h"
 
 /* The dead CLIP projection that the authors' trainer counts in stage I (spec model.md 2.2.2). */
 static const int64_t UNUSED_PROJECTION = 2131200;
@@ -122,10 +122,10 @@ enum status dry_run_make(struct dry_run *out, const struct recipe *r, struct err
     const struct deem_shape shape = planned_shape(r);
     *out = (struct dry_run){ .rows = shape.B, .tokens = shape.B * shape.L, .pictures = shape.I };
     group_rules_from_recipe(&rules, r);
-    model_options(&options, r);
-    if (model_config(&config, r, err) != ST_OK ||
-        params_open(&params, param_reached, &rules, err) != ST_OK ||
-        model_declare(params, &config, r, err) != ST_OK ||
+    setup_model(&config, r);
+    setup_losses(&options, r);
+    if (params_open(&params, param_reached, &rules, err) != ST_OK ||
+        deem_declare(&config, r->stage != STAGE_3, params, err) != ST_OK ||
         deem_open(&m, &config, &shape, &options, params, err) != ST_OK)
         goto done;
     count_parameters(out, params, &rules);
@@ -149,8 +149,8 @@ static enum status print_parameters(struct buffer *out, const struct dry_run *d,
         st = buffer_printf(out, err, "%-28s %8s %16" PRId64 " %16" PRId64 "\n", "sum", "",
                            d->parameters, d->trainable);
     if (st == ST_OK && r->stage == STAGE_1)
-        st = buffer_printf(out, err, "%-28s %8s %16s %16" PRId64 "\n",
-                           "as the authors count", "", "", d->trainable + UNUSED_PROJECTION);
+        st = buffer_printf(out, err, "%-28s %8s %16s %16" PRId64 "\n", "as the authors count", "",
+                           "", d->trainable + UNUSED_PROJECTION);
     if (st == ST_OK)
         st = buffer_printf(out, err, "%-28s %8s %16s %16" PRId64 "\n\n", "reached by a loss", "",
                            "", d->reached);
@@ -184,18 +184,18 @@ static enum status print_memory(struct buffer *out, const struct dry_run *d, str
     const double weights = 2.0 * (double)(d->parameters + d->buffers);
     const double gradients = 4.0 * (double)d->reached, state = 10.0 * (double)d->reached;
     const double arena = (double)d->arena_bytes, batch = (double)d->batch_bytes;
-    return buffer_printf(
-        out, err,
-        "memory, one rank, bf16 storage                GB\n"
-        "weights                              %11.3f\n"
-        "gradients, float32                   %11.3f\n"
-        "optimizer state                      %11.3f\n"
-        "batch                                %11.3f\n"
-        "arena, planned peak                  %11.3f\n"
-        "  largest sum of live tensors        %11.3f\n"
-        "sum                                  %11.3f\n",
-        weights * giga, gradients * giga, state * giga, batch * giga, arena * giga,
-        (double)d->live_bytes * giga, (weights + gradients + state + batch + arena) * giga);
+    return buffer_printf(out, err,
+                         "memory, one rank, bf16 storage                GB\n"
+                         "weights                              %11.3f\n"
+                         "gradients, float32                   %11.3f\n"
+                         "optimizer state                      %11.3f\n"
+                         "batch                                %11.3f\n"
+                         "arena, planned peak                  %11.3f\n"
+                         "  largest sum of live tensors        %11.3f\n"
+                         "sum                                  %11.3f\n",
+                         weights * giga, gradients * giga, state * giga, batch * giga, arena * giga,
+                         (double)d->live_bytes * giga,
+                         (weights + gradients + state + batch + arena) * giga);
 }
 
 enum status dry_run_print(struct buffer *out, const struct dry_run *d, const struct recipe *r,

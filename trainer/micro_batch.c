@@ -8,8 +8,8 @@
 #include "trainer/objective.h"
 
 /* Mean and standard deviation of CLIP's pictures (model.md 2.2.1). */
-static const float clip_mean[3] = { 0.48145466f, 0.4578275f, 0.40821073f };
-static const float clip_std[3] = { 0.26862954f, 0.26130258f, 0.27577711f };
+const float micro_batch_clip_mean[3] = { 0.48145466f, 0.4578275f, 0.40821073f };
+const float micro_batch_clip_std[3] = { 0.26862954f, 0.26130258f, 0.27577711f };
 
 struct job {
     struct deem *m;
@@ -174,7 +174,8 @@ static void fill_noise(const struct job *j)
 static void fill_constants(const struct job *j)
 {
     const struct program *p = j->m->p;
-    convnext_normalise(data(j, j->m->clip_scale), data(j, j->m->clip_shift), clip_mean, clip_std);
+    convnext_normalise(data(j, j->m->clip_scale), data(j, j->m->clip_shift), micro_batch_clip_mean,
+                       micro_batch_clip_std);
     for (int t = 1; t < p->n_tensors; t++) {
         const int64_t side =
             p->tensors[t].place == PLACE_BATCH ? mmfsnet_points_side(p->tensors[t].name) : 0;

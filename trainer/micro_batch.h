@@ -9,6 +9,9 @@
 #include "trainer/layout.h"
 #include "trainer/runner.h"
 
+/* Of CLIP's pictures, per channel (model.md 2.2.1). */
+extern const float micro_batch_clip_mean[3], micro_batch_clip_std[3];
+
 /* Host data, borrowed; pictures planar, as the loader and the reference cases have them. What the
  * losses do not need may be NULL. k = latent side. */
 struct micro_batch {
