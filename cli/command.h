@@ -19,6 +19,7 @@ command_fn cmd_golden;
 command_fn cmd_export;
 command_fn cmd_ingest_instruct; /* `deem ingest instruct` */
 command_fn cmd_inspect;
+command_fn cmd_ingest;
 command_fn cmd_plot;
 command_fn cmd_stats;
 command_fn cmd_verify;

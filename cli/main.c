@@ -8,6 +8,7 @@
 
 /* One line a command, in the order of `deem --help`. */
 static const struct command commands[] = {
+    { "ingest", "a raw dump becomes a dataset", cmd_ingest },
     { "decode", "the loader's picture path for one file", cmd_decode },
     { "train", "train a model by a recipe", cmd_train },
     { "weights", "look into, import and export weights", cmd_weights },
