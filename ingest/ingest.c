@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/ceiling.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "core/pool.h"
 #include "ingest/driver.h"
+#include "ingest/holes.h"
 #include "ingest/scan.h"
 #include "ingest/signature.h"
 #include "ingest/unit.h"
@@ -96,6 +98,8 @@ static enum status open_run(struct run *r, struct error *err)
     r->threads = opt->jobs ? opt->jobs : cpu_count();
     enum status st =
         gate_open(&r->gate, &r->threads, opt->memory, &opt->limits, &opt->pictures, err);
+    if (st == ST_OK)
+        st = memory_ceiling(opt->memory, r->threads, err);
     if (st == ST_OK)
         st = tokenizer_open(&r->tokenizer, opt->tokenizer, &t, err);
     if (st == ST_OK)
@@ -192,6 +196,16 @@ static enum status check_shards(const struct run *r, struct error *err)
 
 /* ---- planning ---- */
 
+static enum status warn_of_holes(const struct run *r, struct error *err)
+{
+    struct buffer text = { 0 };
+    const enum status st = holes_describe(&text, &r->schedule.inputs, err);
+    if (st == ST_OK && text.size > 0)
+        log_line(LOG_WARN, "%.*s", (int)text.size, (const char *)text.data);
+    buffer_clear(&text);
+    return st;
+}
+
 static enum status open_lookups(struct run *r, const char *work, struct error *err)
 {
     const struct ingest_options *opt = r->opt;
@@ -211,6 +225,8 @@ static enum status plan(struct run *r, struct error *err)
         return st == ST_OK ? open_lookups(r, r->driver.work, err) : st;
     }
     st = check_shards(r, err);
+    if (st == ST_OK)
+        st = warn_of_holes(r, err);
     if (st == ST_OK)
         st = open_lookups(r, r->driver.work, err);
     if (st == ST_OK)

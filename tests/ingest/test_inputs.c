@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "ingest/exclude.h"
+#include "ingest/holes.h"
 #include "ingest/inputs.h"
 
 static void put(const char *folder, const char *name, const char *text)
@@ -104,6 +105,27 @@ static void nothing_found_and_nothing_there_differ(void **state)
     free(dir);
 }
 
+static void missing_shards_are_named_but_not_those_that_never_existed(void **state)
+{
+    (void)state;
+    static char names[][32] = { "docs_no_face_shard_3216_v3", "docs_no_face_shard_3221_v3",
+                                "docs_no_face_shard_3217_v3", "notes" };
+    struct input list[4] = {
+        { .name = names[0] }, { .name = names[1] }, { .name = names[2] }, { .name = names[3] }
+    };
+    struct inputs in = { .list = list, .count = 4 };
+    struct buffer out = { 0 };
+    struct error err = { 0 };
+    assert_int_equal(holes_describe(&out, &in, &err), ST_OK);
+    buffer_append(&out, "", 1, &err);
+    assert_string_equal((char *)out.data, "no input for these shards: 3219, 3220"); /* not 3218 */
+    out.size = 0;
+    in.count = 1;
+    assert_int_equal(holes_describe(&out, &in, &err), ST_OK);
+    assert_int_equal(out.size, 0);
+    buffer_clear(&out);
+}
+
 static void a_take_down_list_names_urls_keys_and_pictures(void **state)
 {
     (void)state;
@@ -135,6 +157,7 @@ int main(void)
         cmocka_unit_test(a_folder_gives_its_json_lines_in_the_order_of_their_paths),
         cmocka_unit_test(two_inputs_of_one_name_are_refused),
         cmocka_unit_test(nothing_found_and_nothing_there_differ),
+        cmocka_unit_test(missing_shards_are_named_but_not_those_that_never_existed),
         cmocka_unit_test(a_take_down_list_names_urls_keys_and_pictures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
