@@ -43,7 +43,7 @@ static const char style[] =
     "figure{display:inline-block;margin:.4rem .8rem .4rem 0;vertical-align:top;max-width:100%;"
     "white-space:normal}\n"
     ".frame{position:relative;display:inline-block;line-height:0}\n"
-    ".frame img{max-width:100%;max-height:20rem;border-radius:4px}\n"
+    ".frame img{max-width:100%;max-height:20rem;width:auto;height:auto;border-radius:4px}\n"
     ".frame svg{position:absolute;inset:0;width:100%;height:100%}\n"
     ".frame path{fill:#19d3ff;fill-opacity:.5}\n"
     "meter{width:6rem;height:.7rem;vertical-align:middle}\n"
@@ -226,7 +226,7 @@ static enum status put_image(struct buffer *out, const struct inspect_item *item
         st = buffer_printf(out, err,
                            "<figure class=\"image\" data-soi=\"%u\"><span class=\"frame\">"
                            "<img alt=\"image %zu\" width=\"%" PRIu32 "\" height=\"%" PRIu32
-                           "\" style=\"height:auto\" src=\"data:image/%s;base64,",
+                           "\" src=\"data:image/%s;base64,",
                            m->soi, i, m->width, m->height, image_codec_name(m->codec));
     if (st == ST_OK)
         st = put_base64(out, p.data, p.size, err);
