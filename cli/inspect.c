@@ -25,6 +25,9 @@ static enum status each_in_shard(struct shard_reader *r, struct inspect_item *it
             st = fn(arg, item, err);
         arena_release(&arena, mark);
     }
+    item->sample = NULL;
+    item->pieces = NULL;
+    item->reader = NULL;
     arena_clear(&arena);
     pieces_close(&pieces);
     return st;

@@ -40,7 +40,7 @@ static const char style[] =
     ".t{background:var(--train);border-radius:2px}.t:hover,.u:hover{outline:1px solid "
     "var(--mark)}.u{color:var(--dim)}\n"
     ".s{font:12px ui-monospace,monospace;color:var(--mark)}\n"
-    "figure{display:inline-block;margin:.4rem .8rem .4rem 0;vertical-align:top;max-width:100%;"
+    "figure{margin:.8rem 0;max-width:100%;"
     "white-space:normal}\n"
     ".frame{position:relative;display:inline-block;line-height:0}\n"
     ".frame img{max-width:100%;max-height:20rem;width:auto;height:auto;border-radius:4px}\n"

@@ -7,8 +7,11 @@
 #include "trainer/recipe.h"
 
 /* Datasets stay open from row to row; shards and tables are opened for each. */
+struct open_dataset {
+    struct dataset *dataset;
+};
 struct open_datasets {
-    struct dataset **list;
+    struct open_dataset *list;
     size_t count;
 };
 
@@ -16,24 +19,24 @@ static enum status find_dataset(struct open_datasets *open, const char *folder,
                                 struct dataset **out, struct error *err)
 {
     for (size_t i = 0; i < open->count; i++)
-        if (strcmp(dataset_folder(open->list[i]), folder) == 0) {
-            *out = open->list[i];
+        if (strcmp(dataset_folder(open->list[i].dataset), folder) == 0) {
+            *out = open->list[i].dataset;
             return ST_OK;
         }
-    struct dataset **list = mem_realloc(open->list, open->count + 1, sizeof *list);
+    struct open_dataset *list = mem_realloc(open->list, open->count + 1, sizeof *list);
     if (!list)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: datasets");
     open->list = list;
     if (dataset_open(out, folder, err) != ST_OK)
         return ST_FAIL;
-    list[open->count++] = *out;
+    list[open->count++].dataset = *out;
     return ST_OK;
 }
 
 static void close_datasets(struct open_datasets *open)
 {
     for (size_t i = 0; i < open->count; i++)
-        dataset_close(&open->list[i]);
+        dataset_close(&open->list[i].dataset);
     mem_free(open->list);
 }
 

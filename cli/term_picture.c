@@ -2,7 +2,6 @@
 #include "cli/term_picture.h"
 
 #include <chafa.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -48,16 +47,21 @@ static void choose_modes(struct term_picture *t)
 
 enum status term_picture_open(struct term_picture **out, struct error *err)
 {
-    const char *term = getenv("TERM");
     struct winsize size = { 0 };
 
     *out = NULL;
-    if (!isatty(STDOUT_FILENO) || !term || strcmp(term, "dumb") == 0)
+    if (!isatty(STDOUT_FILENO))
         return ST_OK;
     struct term_picture *t = mem_calloc(1, sizeof *t);
     if (!t)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: terminal");
     char **env = g_get_environ();
+    const char *term = g_environ_getenv(env, "TERM");
+    if (!term || strcmp(term, "dumb") == 0) {
+        g_strfreev(env);
+        mem_free(t);
+        return ST_OK;
+    }
     t->info = chafa_term_db_detect(chafa_term_db_get_default(), env);
     g_strfreev(env);
     choose_modes(t);

@@ -132,7 +132,7 @@ static enum status read_metas(struct page_reader *r, struct error *err)
     uint8_t page[META_BYTES];
     struct meta second = { 0 };
 
-    if (r->file_size < 2 * MIN_PAGE)
+    if (r->file_size < (uint64_t)2 * MIN_PAGE)
         return refuse(r, err, "file ends early: bytes", r->file_size);
     if (file_pread(r->fd, r->path, page, sizeof page, 0, err) != ST_OK ||
         parse_meta(r, &r->meta, page, 0, err) != ST_OK || check_meta(r, &r->meta, err) != ST_OK)

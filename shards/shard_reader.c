@@ -7,7 +7,7 @@
 
 void shard_reader_options_init(struct shard_reader_options *opt)
 {
-    *opt = (struct shard_reader_options){ .max_record_bytes = 64 * 1048576 };
+    *opt = (struct shard_reader_options){ .max_record_bytes = (uint64_t)64 << 20 };
 }
 
 enum status shard_reader_value(struct shard_reader *r, enum value_kind kind, uint32_t number,

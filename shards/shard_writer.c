@@ -117,10 +117,10 @@ static enum status commit(struct shard_writer *w, struct error *err)
 }
 
 static enum status put_value(struct shard_writer *w, enum value_kind kind, uint32_t number,
-                             uint8_t *value, size_t size, struct error *err)
+                             const uint8_t *value, size_t size, struct error *err)
 {
     uint8_t key[VALUE_KEY];
-    MDB_val k = { sizeof key, key }, v = { size, value };
+    MDB_val k = { sizeof key, key }, v = { size, (void *)(uintptr_t)value }; /* only read */
 
     value_key(key, kind, number);
     if (need_txn(w, err) != ST_OK)

@@ -8,6 +8,7 @@
 #include "shards/facts.h"
 
 enum { VALUE_VERSION = 1, VALUE_HASHED_HEAD = 16 };
+static const uint8_t magic[4] = { 'D', 'E', 'E', 'M' };
 
 void value_key(uint8_t key[VALUE_KEY], enum value_kind kind, uint32_t number)
 {
@@ -56,7 +57,7 @@ static void hash_value(uint8_t out[8], const uint8_t *value, size_t size,
 void value_seal(uint8_t *value, size_t size, unsigned flags, uint32_t plain_bytes,
                 const struct value_place *place, struct hash_stream *hash)
 {
-    memcpy(value, "DEEM", 4);
+    memcpy(value, magic, sizeof magic);
     value[4] = VALUE_VERSION;
     value[5] = (uint8_t)place->kind;
     store_u16le(value + 6, (uint16_t)flags);
@@ -70,7 +71,7 @@ enum status value_open(struct value *out, const uint8_t *value, size_t size,
 {
     uint8_t digest[8];
 
-    if (size < VALUE_HEAD || memcmp(value, "DEEM", 4) != 0)
+    if (size < VALUE_HEAD || memcmp(value, magic, sizeof magic) != 0)
         return error_set(err, ST_FAIL, CAUSE_FORMAT, "value of %zu bytes has no head", size);
     if (value[4] != VALUE_VERSION)
         return error_set(err, ST_FAIL, CAUSE_FORMAT, "value version: got %u, want %d", value[4],
