@@ -183,7 +183,7 @@ static void pictures_are_written_under_their_hash(void **state)
 static void the_terminal_gets_no_control_sequence_from_a_dump(void **state)
 {
     int code = -1;
-    char *out = run("inspect mmc4", &code);
+    char *out = run("inspect mmc4 && '" TEST_DEEM "' inspect '<b>instruct'", &code);
     const char bad[] = "a\x1b[31m\x07\xc2\x9b\xe2\x80\xaez\xff\n";
     struct buffer text;
 
@@ -209,6 +209,7 @@ static void the_page_is_whole_and_holds_no_script(void **state)
     assert_null(strstr(out, "<script"));
     assert_null(strstr(out, "<b>instruct")); /* the folder's name is no markup */
     assert_non_null(strstr(out, "&lt;b&gt;instruct"));
+    assert_non_null(strstr(out, "&lt;script&gt;&#39;&quot;&amp;\\x1b[31m"));
     assert_non_null(strstr(out, "default-src 'none'"));
     assert_non_null(strstr(out, "data:image/jpeg;base64,"));
     assert_non_null(strstr(out, "<svg class=\"mask\""));
@@ -216,6 +217,61 @@ static void the_page_is_whole_and_holds_no_script(void **state)
     assert_non_null(strstr(out, "id=\"s4\""));
     assert_non_null(strstr(out, "</html>"));
     mem_free(out);
+}
+
+static const char recipe[] = "stage: 1\nout: run\nseed: 3\nseq_len: 256\nimage_tokens: 4\n"
+                             "data:\n  web:\n    datasets: [mmc4]\n    weight: 2\n"
+                             "  other:\n    datasets: [mmc4]\n    weight: 1\n"
+                             "batch:\n  global: 12\n  micro: 2\n";
+
+/* Lines of all ranks are those of the whole step, in order of micro-batches. */
+static void a_step_shows_what_each_rank_will_get(void **state)
+{
+    char *path = str_format("%s/r.yaml", folder);
+    FILE *f = fopen(path, "w");
+    struct arena arena;
+    struct buffer joined;
+    int code = -1, n = 0;
+
+    (void)state;
+    assert_non_null(f);
+    fputs(recipe, f);
+    fclose(f);
+    char *all = run("inspect r.yaml --step 5 --world 3 --json", &code);
+    assert_int_equal(code, 0);
+    arena_init(&arena, 0);
+    buffer_init(&joined);
+    for (int rank = 0; rank < 3; rank++) {
+        char *args = str_format("inspect r.yaml --step 5 --world 3 --rank %d --json", rank);
+        char *out = run(args, &code);
+        assert_int_equal(code, 0);
+        assert_int_equal(lines(out), 4);
+        assert_int_equal(buffer_append_str(&joined, out, NULL), ST_OK);
+        mem_free(out);
+        mem_free(args);
+    }
+    assert_int_equal(buffer_append(&joined, "", 1, NULL), ST_OK);
+    assert_string_equal(all, (char *)joined.data);
+    unsigned web = 0;
+    for (char *line = all, *stop; (stop = strchr(line, '\n')); line = stop + 1, n++) {
+        struct json_value *top = NULL;
+        assert_int_equal(json_parse(&arena, &top, line, (size_t)(stop - line), NULL, NULL), ST_OK);
+        assert_int_equal(member(top, "micro_batch"), 5 * 6 + n / 2);
+        assert_int_equal(member(top, "rank"), n / 4);
+        web += strcmp(json_get(top, "recipe_source")->text, "web") == 0;
+    }
+    assert_int_equal(n, 12);
+    assert_int_equal(web, 8); /* 2:1 in each block of three micro-batches */
+    mem_free(run("inspect r.yaml --step 5 --world 5 --json", &code));
+    assert_int_equal(code, 64);
+    mem_free(run("inspect r.yaml --step 5 --set batch.micro=5 --json", &code));
+    assert_int_equal(code, 64);
+    mem_free(run("inspect r.yaml --step 5 --world 2 --rank 2", &code));
+    assert_int_equal(code, 64);
+    mem_free(all);
+    mem_free(path);
+    buffer_clear(&joined);
+    arena_clear(&arena);
 }
 
 static void stats_add_up(void **state)
@@ -288,6 +344,7 @@ int main(void)
         cmocka_unit_test(pictures_are_written_under_their_hash),
         cmocka_unit_test(the_terminal_gets_no_control_sequence_from_a_dump),
         cmocka_unit_test(the_page_is_whole_and_holds_no_script),
+        cmocka_unit_test(a_step_shows_what_each_rank_will_get),
         cmocka_unit_test(stats_add_up),
         cmocka_unit_test(verify_says_0_or_1_and_names_the_finding),
     };

@@ -91,8 +91,8 @@ static void draw_document(struct fixture_random *r, struct arena *arena, bool in
     if (d->has_line) {
         d->line = fixture_draw(r, 100000);
     } else {
-        char key[32];
-        snprintf(key, sizeof key, "k\xc3\xa9y-%u", fixture_draw(r, 1000));
+        char key[64]; /* a key that wants to be markup, and a control sequence */
+        snprintf(key, sizeof key, "k\xc3\xa9y<script>'\"&\x1b[31m-%u", fixture_draw(r, 1000));
         d->key_size = strlen(key);
         d->key = arena_strndup(arena, key, d->key_size);
     }
