@@ -2,12 +2,14 @@
  * content gives the same bytes. */
 #include "tests/shards/fixture.h"
 
+#include <errno.h>
 #include <lmdb.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/file.h"
 #include "shards/page_reader.h"
 
 static char *folder;
@@ -297,57 +299,76 @@ static void opening_a_shard_survives_every_failed_allocation(void **state)
     mem_free(where);
 }
 
-static void writing_a_shard_survives_every_failed_allocation(void **state)
+/* Writes a shard of one sequence; allocation or system call `k` of each half fails. */
+static enum status write_failing(uint64_t k, bool files, const char *path, const char *to,
+                                 struct error *err)
 {
     struct fixture_random r = { 3 };
-    struct sample_image picture = { 0 };
     const uint8_t bytes[64] = { 1 };
     const struct image_info info = { .codec = IMAGE_GIF, .width = 2, .height = 2 };
+    struct sample_image picture = {
+        .codec = info.codec, .width = 2, .height = 2, .bytes = sizeof bytes
+    };
+    struct shard_writer *w = NULL;
+    struct shard_writer_options opt;
+    struct unit_facts unit;
+    struct arena arena;
+    uint8_t sha256[32];
+    char *digest = str_format("%s.sha256", to);
+    size_t at = 0;
+
+    arena_init(&arena, 0);
+    unit_facts_init(&unit);
+    shard_writer_options_init(&opt);
+    opt.facts = fixture_facts(false);
+    mem_fail_at(files ? 0 : k, false);
+    file_fail_at(files ? k : 0, EIO, false);
+    enum status st = shard_writer_open(&w, path, &opt, err);
+    if (st == ST_OK)
+        st = shard_writer_picture(w, bytes, sizeof bytes, &info, &picture.picture, &picture.hash,
+                                  err);
+    mem_fail_at(0, false);
+    const struct sample s = fixture_sample(&r, &arena, false, &picture, 1);
+    mem_fail_at(files ? 0 : k, false);
+    if (st == ST_OK)
+        st = shard_writer_sequence(w, &s, err);
+    if (st == ST_OK)
+        st = unit_facts_input(&unit, "a", "a", 1, &at, err);
+    if (st == ST_OK)
+        st = unit_facts_input(&unit, "b", "b", 1, &at, err);
+    if (st == ST_OK)
+        st = shard_writer_seal(w, &unit, to, digest, sha256, err);
+    mem_fail_at(0, false);
+    file_fail_at(0, 0, false);
+    shard_writer_close(&w);
+    unit_facts_clear(&unit);
+    arena_clear(&arena);
+    mem_free(digest);
+    return st;
+}
+
+static void writing_a_shard_survives_every_failure(void **state)
+{
     char *path = str_format("%s/w.mdb", folder), *to = str_format("%s/final.mdb", folder);
-    bool written = false;
 
     (void)state;
-    for (uint64_t k = 1; !written; k++) {
-        struct shard_writer *w = NULL;
-        struct shard_writer_options opt;
-        struct unit_facts unit;
-        struct error err = { 0 };
-        struct arena arena;
-        uint8_t sha256[32];
-        size_t at = 0;
-        arena_init(&arena, 0);
-        unit_facts_init(&unit);
-        shard_writer_options_init(&opt);
-        opt.facts = fixture_facts(false);
-        mem_fail_at(k, false);
-        enum status st = shard_writer_open(&w, path, &opt, &err);
-        if (st == ST_OK)
-            st = shard_writer_picture(w, bytes, sizeof bytes, &info, &picture.picture,
-                                      &picture.hash, &err);
-        mem_fail_at(0, false);
-        picture.codec = info.codec;
-        picture.width = picture.height = 2;
-        picture.bytes = sizeof bytes;
-        const struct sample s = fixture_sample(&r, &arena, false, &picture, 1);
-        const uint64_t left = k;
-        mem_fail_at(left, false);
-        if (st == ST_OK)
-            st = shard_writer_sequence(w, &s, &err);
-        if (st == ST_OK)
-            st = unit_facts_input(&unit, "a", "a", 1, &at, &err);
-        if (st == ST_OK)
-            st = unit_facts_input(&unit, "b", "b", 1, &at, &err);
-        if (st == ST_OK)
-            st = shard_writer_seal(w, &unit, to, NULL, sha256, &err);
-        mem_fail_at(0, false);
-        written = st == ST_OK;
-        if (!written)
-            assert_int_equal(err.cause, CAUSE_NOMEM);
-        shard_writer_close(&w);
-        assert_int_equal(access(path, F_OK), -1); /* no unsealed file is left behind */
-        unit_facts_clear(&unit);
-        arena_clear(&arena);
-        assert_true(k < 5000);
+    for (int files = 0; files < 2; files++) {
+        bool written = false;
+        for (uint64_t k = 1; !written; k++) {
+            struct error err = { 0 };
+            struct shard_reader *r = NULL;
+            written = write_failing(k, files != 0, path, to, &err) == ST_OK;
+            if (!written)
+                assert_true(err.cause == CAUSE_NOMEM || (files && err.cause == CAUSE_IO) ||
+                            (files && err.cause == CAUSE_CREATE));
+            assert_int_equal(access(path, F_OK), -1); /* no unsealed file is left behind */
+            if (access(to, F_OK) == 0) {              /* what is sealed is whole */
+                assert_int_equal(shard_reader_open(&r, to, NULL, NULL), ST_OK);
+                shard_reader_close(&r);
+                unlink(to);
+            }
+            assert_true(k < 5000);
+        }
     }
     mem_free(path);
     mem_free(to);
@@ -371,7 +392,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(equal_pictures_are_stored_once),
         cmocka_unit_test(ids_become_text_by_the_pieces_in_the_shard),
         cmocka_unit_test(opening_a_shard_survives_every_failed_allocation),
-        cmocka_unit_test(writing_a_shard_survives_every_failed_allocation),
+        cmocka_unit_test(writing_a_shard_survives_every_failure),
     };
     if (argc > 2 && strcmp(argv[1], "--write") == 0)
         return write_one(argv[2]);
