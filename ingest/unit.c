@@ -26,12 +26,13 @@ static void split_message(char room[2][256], const char *text)
 {
     const char *got = strstr(text, "got "), *want = got ? strstr(got, ", want ") : NULL;
     if (!want) {
-        snprintf(room[0], 256, "%s", text);
+        snprintf(room[0], 256, "%.255s", text);
         room[1][0] = 0;
         return;
     }
-    snprintf(room[0], 256, "%.*s", (int)(want - got - 4), got + 4);
-    snprintf(room[1], 256, "%s", want + 7);
+    const size_t size = (size_t)(want - got) - 4;
+    snprintf(room[0], 256, "%.*s", (int)(size < 255 ? size : 255), got + 4);
+    snprintf(room[1], 256, "%.255s", want + 7);
 }
 
 static enum status put_row(struct unit *u, struct quarantine_row *row, const struct error *why,
