@@ -101,8 +101,6 @@ static enum status parse(int argc, char **argv, struct instruct_arguments *a, st
 static enum status read_numbers(struct instruct_arguments *a, struct error *err)
 {
     struct ingest_options *o = &a->o.base;
-    unsigned part = 0, parts = 0;
-    int used = 0;
     char *end = NULL;
 
     errno = 0;
@@ -112,12 +110,15 @@ static enum status read_numbers(struct instruct_arguments *a, struct error *err)
         return error_set(err, ST_FAIL, CAUSE_ARG, "--seed: got \"%s\", want 0 to 2^64-1", a->seed);
     if (!a->part)
         return ST_OK;
-    if (sscanf(a->part, "%9u/%9u%n", &part, &parts, &used) != 2 || a->part[used] || parts == 0 ||
-        part >= parts)
+    const unsigned long part = strtoul(a->part, &end, 10);
+    const char *rest = *end == '/' ? end + 1 : "";
+    const unsigned long parts = strtoul(rest, &end, 10);
+    if (*a->part < '0' || *a->part > '9' || *rest < '0' || *rest > '9' || *end || parts == 0 ||
+        parts > UINT32_MAX || part >= parts)
         return error_set(err, ST_FAIL, CAUSE_ARG,
                          "--part: got \"%s\", want I/N with I from 0 to N-1", a->part);
-    o->part = part;
-    o->parts = parts;
+    o->part = (uint32_t)part;
+    o->parts = (uint32_t)parts;
     return ST_OK;
 }
 

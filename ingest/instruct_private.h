@@ -68,8 +68,6 @@ void instruct_record_reset(struct instruct_record *r);
 enum status instruct_text(struct buffer *out, const char *text, size_t size, struct error *err);
 enum status instruct_add_turn(struct instruct_record *r, const char *text, size_t size,
                               struct error *err);
-enum status instruct_add_picture(struct instruct_record *r, struct error *err, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
 enum status instruct_keep(struct instruct_list *l, const struct instruct_record *r,
                           const struct instruct_origin *at, struct error *err);
 enum status instruct_filter(struct instruct_list *l, const char *reason,

@@ -1,12 +1,13 @@
 /* ingest/instruct_read.c: records of instruction sets into a work file and a list of 64 bytes a record. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/bytes.h"
 #include "core/file.h"
 #include "ingest/instruct_private.h"
+
+enum { RECORD_PARTS = 7 }; /* texts of a record in the work file */
 
 void instruct_record_init(struct instruct_record *r)
 {
@@ -48,19 +49,6 @@ enum status instruct_add_turn(struct instruct_record *r, const char *text, size_
     return st;
 }
 
-enum status instruct_add_picture(struct instruct_record *r, struct error *err, const char *fmt, ...)
-{
-    char path[1100];
-    va_list args;
-
-    va_start(args, fmt);
-    const int n = vsnprintf(path, sizeof path, fmt, args);
-    va_end(args);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return ST_OK; /* no picture has such a name: it will be missing */
-    return buffer_append(&r->pictures, path, (size_t)n + 1, err);
-}
-
 void instruct_draw(const struct instruct_list *l, struct rng *g, const char *purpose,
                    const char *id)
 {
@@ -95,8 +83,9 @@ static enum status put_part(struct buffer *out, const struct buffer *part, struc
 enum status instruct_keep(struct instruct_list *l, const struct instruct_record *r,
                           const struct instruct_origin *at, struct error *err)
 {
-    const struct buffer *parts[] = { &r->key,   &r->id,     &r->pictures, &r->turns,
-                                     &r->masks, &r->source, &r->prefix };
+    const struct buffer *const parts[RECORD_PARTS] = { &r->key,   &r->id,    &r->pictures,
+                                                       &r->turns, &r->masks, &r->source,
+                                                       &r->prefix };
     struct instruct_entry e = { .fate = INSTRUCT_KEPT };
     uint8_t counts[8];
     struct rng g;
@@ -106,7 +95,7 @@ enum status instruct_keep(struct instruct_list *l, const struct instruct_record 
     store_u32le(counts, r->turn_count);
     store_u32le(counts + 4, r->mask_count);
     st = buffer_append(&l->scratch, counts, sizeof counts, err);
-    for (size_t i = 0; st == ST_OK && i < sizeof parts / sizeof *parts; i++)
+    for (size_t i = 0; st == ST_OK && i < RECORD_PARTS; i++)
         st = put_part(&l->scratch, parts[i], err);
     if (st == ST_OK)
         st = spool_put(&l->spool, l->scratch.data, l->scratch.size, &e.offset, err);
@@ -174,15 +163,16 @@ static enum status get_part(struct cursor *c, struct buffer *out, struct error *
 enum status instruct_load(const struct instruct_list *l, const struct instruct_entry *e,
                           struct buffer *bytes, struct instruct_record *out, struct error *err)
 {
-    struct buffer *parts[] = { &out->key,   &out->id,     &out->pictures, &out->turns,
-                               &out->masks, &out->source, &out->prefix };
+    struct buffer *const parts[RECORD_PARTS] = { &out->key,   &out->id,    &out->pictures,
+                                                 &out->turns, &out->masks, &out->source,
+                                                 &out->prefix };
     enum status st = spool_get(&l->spool, bytes, e->offset, e->size, err);
     if (st != ST_OK || e->fate != INSTRUCT_KEPT)
         return st;
     struct cursor c = cursor_make(bytes->data, bytes->size, 0);
     get_u32le(&c, &out->turn_count);
     get_u32le(&c, &out->mask_count);
-    for (size_t i = 0; st == ST_OK && i < sizeof parts / sizeof *parts; i++)
+    for (size_t i = 0; st == ST_OK && i < RECORD_PARTS; i++)
         st = get_part(&c, parts[i], err);
     return st;
 }

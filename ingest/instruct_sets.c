@@ -160,7 +160,7 @@ static enum status read_llava(struct set_reader *s, const struct json_value *v, 
         return instruct_filter(s->l, "text-only", &s->at, err);
     st = key_is_id(s, err);
     if (st == ST_OK)
-        st = instruct_add_picture(&s->r, err, "%s", image);
+        st = buffer_printf(&s->r.pictures, err, "%s%c", image, 0);
     if (st == ST_OK)
         st = add_conversation(s, turns, true, &wrong, err);
     if (st != ST_OK)
@@ -236,10 +236,11 @@ static enum status read_vqa_question(struct set_reader *s, const struct json_val
     if (st == ST_OK && !hash_map_get(s->answers, s->r.id.data, s->r.id.size, &answer))
         return instruct_filter(s->l, "no-answer", &s->at, err);
     if (st == ST_OK)
-        st = instruct_add_picture(&s->r, err, "train2014/COCO_train2014_%012" PRId64 ".jpg",
-                                  picture);
+        st = buffer_printf(&s->r.pictures, err, "train2014/COCO_train2014_%012" PRId64 ".jpg%c",
+                           picture, 0);
     if (st == ST_OK)
-        st = instruct_add_picture(&s->r, err, "val2014/COCO_val2014_%012" PRId64 ".jpg", picture);
+        st = buffer_printf(&s->r.pictures, err, "val2014/COCO_val2014_%012" PRId64 ".jpg%c",
+                           picture, 0);
     return st == ST_OK ? keep_pair(s, question, (const char *)(uintptr_t)answer, err) : st;
 }
 
@@ -262,7 +263,7 @@ static enum status read_textvqa(struct set_reader *s, const struct json_value *v
     instruct_draw(s->l, &g, "D7a", (const char *)s->r.id.data);
     const char *answer = mask_template_text(answers, rng_below(&g, answers->count));
     if (st == ST_OK)
-        st = instruct_add_picture(&s->r, err, "train_images/%s.jpg", image);
+        st = buffer_printf(&s->r.pictures, err, "train_images/%s.jpg%c", image, 0);
     return st == ST_OK ? keep_pair(s, question, answer, err) : st;
 }
 
@@ -309,8 +310,9 @@ static enum status read_aokvqa(struct set_reader *s, const struct json_value *v,
     if (!answer)
         return instruct_filter(s->l, "no-answer", &s->at, err);
     if (st == ST_OK)
-        st = image ? instruct_add_picture(&s->r, err, "%s", image)
-                   : instruct_add_picture(&s->r, err, "train2017/%012" PRId64 ".jpg", picture);
+        st = image
+                 ? buffer_printf(&s->r.pictures, err, "%s%c", image, 0)
+                 : buffer_printf(&s->r.pictures, err, "train2017/%012" PRId64 ".jpg%c", picture, 0);
     return st == ST_OK ? keep_pair(s, question, answer, err) : st;
 }
 
@@ -334,9 +336,9 @@ static enum status read_ocrvqa(struct set_reader *s, const struct json_value *v,
         return instruct_filter(s->l, "split", &s->at, err);
     st = key_is_id(s, err);
     if (st == ST_OK && dot && !strchr(dot, '/'))
-        st = instruct_add_picture(&s->r, err, "%s%s", s->key, dot);
+        st = buffer_printf(&s->r.pictures, err, "%s%s%c", s->key, dot, 0);
     if (st == ST_OK)
-        st = instruct_add_picture(&s->r, err, "%s.jpg", s->key);
+        st = buffer_printf(&s->r.pictures, err, "%s.jpg%c", s->key, 0);
     const struct json_value *a = answers->child;
     for (const struct json_value *q = questions->child; st == ST_OK && q;
          q = q->next, a = a->next) {
@@ -369,8 +371,8 @@ static enum status read_gqa(struct set_reader *s, const struct json_value *v, st
         return st;
     if (!has_id || !question || !answer || (!image && !image_id))
         return bad(s, "gqa-schema", "no question, answer, picture or id", err);
-    st = image ? instruct_add_picture(&s->r, err, "%s", image)
-               : instruct_add_picture(&s->r, err, "%s.jpg", image_id);
+    st = image ? buffer_printf(&s->r.pictures, err, "%s%c", image, 0)
+               : buffer_printf(&s->r.pictures, err, "%s.jpg%c", image_id, 0);
     return st == ST_OK ? keep_pair(s, question, answer, err) : st;
 }
 
@@ -410,7 +412,7 @@ static enum status read_coco_caption(struct set_reader *s, const struct json_val
     if (!text)
         return bad(s, "caption-schema", "a caption that is no text", err);
     if (st == ST_OK)
-        st = instruct_add_picture(&s->r, err, "%s", image);
+        st = buffer_printf(&s->r.pictures, err, "%s%c", image, 0);
     return st == ST_OK ? keep_caption(s, request, text, err) : st;
 }
 
@@ -426,7 +428,7 @@ static enum status read_textcaps(struct set_reader *s, const struct json_value *
         return bad(s, "caption-schema", "no caption_str, image_id or caption_id", err);
     const char *request = draw_request(s, &g);
     if (st == ST_OK)
-        st = instruct_add_picture(&s->r, err, "train_images/%s.jpg", image);
+        st = buffer_printf(&s->r.pictures, err, "train_images/%s.jpg%c", image, 0);
     return st == ST_OK ? keep_caption(s, request, text, err) : st;
 }
 
@@ -486,7 +488,7 @@ static enum status read_mask_text(struct set_reader *s, const struct json_value 
     if (st == ST_OK)
         st = key_is_id(s, err);
     if (st == ST_OK)
-        st = instruct_add_picture(&s->r, err, "%s", file);
+        st = buffer_printf(&s->r.pictures, err, "%s%c", file, 0);
     if (st == ST_OK)
         st = instruct_text(&s->r.source, source ? source : "other", source ? strlen(source) : 5,
                            err);

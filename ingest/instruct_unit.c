@@ -95,16 +95,26 @@ static enum status bad_record(struct unit *u, const struct instruct_entry *e, st
     return st == ST_OK ? count_damage(u, true, err) : st;
 }
 
-/* The first of the record's places that has a picture: its bytes in u->raw. ST_END: none has. */
-static enum status read_picture(struct unit *u, char **path, struct error *err)
+/* The first of the record's places that has a picture: its bytes in u->raw. ST_END: none has. ST_SKIP:
+ * it is too large to look at. */
+static enum status read_picture(struct unit *u, char **path, struct error *why, struct error *err)
 {
     const struct buffer *p = &u->record.pictures;
+    const uint64_t most = u->run->opt->base.pictures.max_bytes;
+    struct file_info info = { 0 };
     enum status st = ST_END;
 
     for (size_t at = 0; st == ST_END && at < p->size; at += strlen((const char *)p->data + at) + 1)
         st = picture_folder_find(u->run->pictures, (const char *)p->data + at, path, err);
-    u->raw.size = 0;
-    return st == ST_OK ? file_read_all(&u->raw, *path, 0, err) : st;
+    buffer_clear(&u->raw);
+    if (st == ST_OK)
+        st = file_stat(*path, &info, err);
+    if (st == ST_OK && info.size > most) {
+        error_set(why, ST_SKIP, CAUSE_LIMIT, "got %" PRIu64 " bytes, want at most %" PRIu64,
+                  info.size, most);
+        return error_code(why, ST_SKIP, "picture-bytes");
+    }
+    return st == ST_OK ? file_read_all(&u->raw, *path, most, err) : st;
 }
 
 static enum status prepare(struct unit *u, struct error *why)
@@ -136,7 +146,7 @@ static enum status take_picture(struct unit *u, struct error *err)
 {
     char *path = NULL;
     struct error why = { 0 };
-    enum status st = read_picture(u, &path, err);
+    enum status st = read_picture(u, &path, &why, err);
 
     if (st == ST_END) {
         st = drop(u, "F2-missing", err);

@@ -165,11 +165,12 @@ uint64_t coco_match(int64_t image_id, const double box[4], const char *phrase)
         size--;
     size = size < 512 ? size : 512;
     store_u64le(key, (uint64_t)image_id);
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 4; i++) {
         const double v = fmin(fmax(rint(box[i]), -1e9), 1e9);
         store_u64le(key + 8 + 8 * i, (uint64_t)(int64_t)v);
     }
-    memcpy(key + 40, from, size);
+    for (size_t i = 0; i < size; i++)
+        key[40 + i] = (uint8_t)from[i];
     const uint64_t hash = hash_xxh3_64(key, 40 + size);
     return hash ? hash : 1;
 }

@@ -263,9 +263,8 @@ static const char *look_at_picture(const char *path, const struct mask_instance 
 
     image_limits_init(&limits);
     buffer_init(&bytes);
-    if (file_read_all(&bytes, path, limits.max_bytes, &err) != ST_OK)
-        reason = "picture-unreadable";
-    else if (image_probe(&info, bytes.data, bytes.size, &limits, &err) != ST_OK)
+    if (file_read_all(&bytes, path, limits.max_bytes, &err) != ST_OK ||
+        image_probe(&info, bytes.data, bytes.size, &limits, &err) != ST_OK)
         reason = "picture-unreadable";
     else if (info.width != in->w || info.height != in->h)
         reason = "picture-size";

@@ -154,7 +154,7 @@ static const char *class_name(unsigned class)
 static enum status read_flags(struct mat_parser *p, struct cursor *c, struct mat_value *v)
 {
     const uint64_t at = cursor_offset(c);
-    struct element e;
+    struct element e = { 0 };
     uint32_t flags = 0;
     enum status st = next_of_type(p, c, &e, MI_UINT32, "array flags expected");
 
@@ -178,7 +178,7 @@ static enum status read_flags(struct mat_parser *p, struct cursor *c, struct mat
 static enum status read_dims(struct mat_parser *p, struct cursor *c, struct mat_value *v)
 {
     const uint64_t at = cursor_offset(c);
-    struct element e;
+    struct element e = { 0 };
     enum status st = next_of_type(p, c, &e, MI_INT32, "dimensions expected");
 
     if (st != ST_OK)
@@ -202,7 +202,7 @@ static enum status read_dims(struct mat_parser *p, struct cursor *c, struct mat_
 
 static enum status read_name(struct mat_parser *p, struct cursor *c, struct mat_value *v)
 {
-    struct element e;
+    struct element e = { 0 };
     enum status st = next_of_type(p, c, &e, MI_INT8, "a name expected");
 
     if (st != ST_OK)
@@ -214,7 +214,7 @@ static enum status read_name(struct mat_parser *p, struct cursor *c, struct mat_
 static enum status read_numbers(struct mat_parser *p, struct cursor *c, struct mat_value *v)
 {
     const uint64_t at = cursor_offset(c);
-    struct element e;
+    struct element e = { 0 };
     enum status st = next_element(p, c, &e);
 
     if (st != ST_OK)
@@ -264,7 +264,7 @@ static size_t utf16_to_utf8(char *out, const uint8_t *units, size_t n)
 static enum status read_text(struct mat_parser *p, struct cursor *c, struct mat_value *v)
 {
     const uint64_t at = cursor_offset(c);
-    struct element e;
+    struct element e = { 0 };
     enum status st = next_element(p, c, &e);
 
     if (st != ST_OK)
@@ -279,9 +279,9 @@ static enum status read_text(struct mat_parser *p, struct cursor *c, struct mat_
     char *text = get_memory(p, 3 * size + 4, 1);
     if (!text)
         return ST_FAIL;
-    if (width == 1)
+    if (width == 1 && size > 0 && e.data.p)
         memcpy(text, e.data.p, size);
-    else
+    else if (width == 2)
         utf16_to_utf8(text, e.data.p, size / 2);
     v->text = text;
     return ST_OK;
@@ -290,7 +290,7 @@ static enum status read_text(struct mat_parser *p, struct cursor *c, struct mat_
 static enum status read_field_names(struct mat_parser *p, struct cursor *c, struct mat_value *v)
 {
     const uint64_t at = cursor_offset(c);
-    struct element e;
+    struct element e = { 0 };
     uint32_t width = 0;
     enum status st = next_of_type(p, c, &e, MI_INT32, "the length of field names expected");
 
@@ -332,7 +332,7 @@ static enum status open_frame(struct mat_parser *p, struct frame *f, struct mat_
         return bad(p, cursor_offset(&rest), "mat-limit", "too many members");
     if (total > cursor_left(&rest) / 8)
         return bad(p, cursor_offset(&rest), "mat-dims", "fewer members than the dimensions say");
-    v->children = get_memory(p, (size_t)total, sizeof *v->children);
+    v->children = get_memory(p, (size_t)total, sizeof(struct mat_value *));
     *f = (struct frame){ v, rest, 0, total };
     return v->children ? ST_OK : ST_FAIL;
 }
@@ -383,7 +383,7 @@ static enum status read_tree(struct mat_parser *p, struct element *top, struct m
     depth += is_open;
     while (st == ST_OK && depth > 0) {
         struct frame *f = &stack[depth - 1];
-        struct element e;
+        struct element e = { 0 };
         if (f->next == f->total) {
             depth--;
             continue;
@@ -493,7 +493,7 @@ enum status mat_parse(struct mat_value **out, struct arena *arena, const uint8_t
 
     *out = NULL;
     while (st == ST_OK && !*out && cursor_left(&c) > 0) {
-        struct element e;
+        struct element e = { 0 };
         struct mat_value *v = NULL;
         const uint64_t at = cursor_offset(&c);
         st = next_element(&p, &c, &e);

@@ -200,7 +200,7 @@ static enum status read_one(struct pascal *p, const char *id, struct error *err)
         mem_free(path);
         return st;
     }
-    p->file.size = 0;
+    buffer_clear(&p->file);
     if (st == ST_OK)
         st = file_read_all(&p->file, path, 256u << 20, err);
     if (st == ST_OK)

@@ -145,8 +145,9 @@ static size_t unescape(const char *s, size_t left, char *out, size_t *written)
         return 1;
     }
     if (s[0] == 'x') {
-        *out = hex_number(s + 1, left - 1, 2, &v) ? (char)v : 0;
-        return hex_number(s + 1, left - 1, 2, &v) ? 3 : 0;
+        const bool fine = hex_number(s + 1, left - 1, 2, &v);
+        *out = (char)v;
+        return fine ? 3 : 0;
     }
     while (n < 3 && n < left && s[n] >= '0' && s[n] <= '7')
         v = v * 8 + (uint32_t)(s[n++] - '0');

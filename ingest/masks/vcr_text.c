@@ -127,7 +127,7 @@ static enum status mark_original(struct vcr *r, const struct vcr_text *t, bool b
     struct token_walk w = { by_tokens ? t->tokens->child : NULL, NULL, NULL };
     enum status st = ST_OK;
 
-    for (const char *s = t->orig; st == ST_OK && *s;) {
+    for (const char *s = t->orig ? t->orig : ""; st == ST_OK && *s;) {
         const size_t n = run_size(s);
         int64_t value = run_value(s, n), object = value - 1;
         bool bad = false;
