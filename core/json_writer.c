@@ -1,5 +1,5 @@
-/* core/json_writer.c: the writer of json.h. Text that could steer a terminal (DEL, C1 controls) is
- * escaped like the controls that JSON forbids. */
+/* core/json_writer.c: the writer of json.h. Text that could steer a terminal (DEL, C1 controls) or end
+ * a line for some readers (U+2028, U+2029) is escaped like the controls that JSON forbids. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -89,7 +89,7 @@ static void put_special(struct json_writer *w, uint32_t code, const uint8_t *byt
     } else if (code > 0xffff && w->ascii) {
         put_unit(w, 0xd800 + ((code - 0x10000) >> 10));
         put_unit(w, 0xdc00 + ((code - 0x10000) & 0x3ff));
-    } else if (code < 0xa0 || w->ascii) {
+    } else if (code < 0xa0 || code == 0x2028 || code == 0x2029 || w->ascii) {
         put_unit(w, code);
     } else {
         put(w, bytes, size);

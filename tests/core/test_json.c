@@ -403,7 +403,7 @@ static void what_is_written_reads_back(void **state)
     json_end_object(&w);
     json_end_array(&w);
     json_key(&w, "b\n");
-    json_string_n(&w, "\x1b[31m\x7f\xc2\x9b\xff\"\\ \xc3\xa9\0z", 16);
+    json_string_n(&w, "\x1b[31m\x7f\xc2\x9b\xe2\x80\xa8\xff\"\\ \xc3\xa9\0z", 19);
     json_key(&w, "c");
     w.ascii = true;
     json_string(&w, "\xc3\xa9\xf0\x9f\x98\x80");
@@ -414,7 +414,7 @@ static void what_is_written_reads_back(void **state)
         (char *)b.data,
         "{\"a\":[-9223372036854775808,18446744073709551615,0.1,"
         "5e-324,3,null,true,null,{}],"
-        "\"b\\n\":\"\\u001b[31m\\u007f\\u009b\xef\xbf\xbd\\\"\\\\ \xc3\xa9\\u0000z\","
+        "\"b\\n\":\"\\u001b[31m\\u007f\\u009b\\u2028\xef\xbf\xbd\\\"\\\\ \xc3\xa9\\u0000z\","
         "\"c\":\"\\u00e9\\ud83d\\ude00\"}");
     buffer_clear(&b);
 }
