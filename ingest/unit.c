@@ -35,18 +35,26 @@ static void split_message(char room[2][256], const char *text)
     snprintf(room[1], 256, "%.255s", want + 7);
 }
 
-static enum status put_row(struct unit *u, struct quarantine_row *row, const struct error *why,
-                           struct error *err)
+static const char *code_of(const struct error *why)
 {
+    return why->code[0] ? why->code : error_cause_name(why->cause);
+}
+
+/* Writes the row with what it lacks: the file, the code and, from the message, found and allowed. */
+static enum status put_row(struct unit *u, const struct quarantine_row *given,
+                           const struct error *why, struct error *err)
+{
+    struct quarantine_row row = *given;
     char said[2][256];
+
     split_message(said, why->text);
-    row->file = unit_input(u)->file;
-    row->code = why->code[0] ? why->code : error_cause_name(why->cause);
-    if (!row->found)
-        row->found = said[0];
-    if (!row->allowed && said[1][0])
-        row->allowed = said[1];
-    return shard_writer_quarantine(u->driver->writer, row, err);
+    row.file = unit_input(u)->file;
+    row.code = code_of(why);
+    if (!row.found)
+        row.found = said[0];
+    if (!row.allowed && said[1][0])
+        row.allowed = said[1];
+    return shard_writer_quarantine(u->driver->writer, &row, err);
 }
 
 enum status unit_quarantine(struct unit *u, const char *member, const char *stage, uint64_t offset,
@@ -104,7 +112,7 @@ static enum status damaged_record(struct unit *u, const struct source_damage *da
     row.hash = damage->hash;
     enum status st = put_row(u, &row, why, err);
     if (st == ST_OK)
-        st = tally_add(&n->quarantined, row.code, 1, err);
+        st = tally_add(&n->quarantined, code_of(why), 1, err);
     n->seen++;
     return st == ST_OK ? count_damage(u, true, err) : st;
 }

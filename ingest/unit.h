@@ -29,7 +29,7 @@ struct unit_context {
 };
 
 /* For struct driver_job; `arg` is the context. */
-enum status unit_run(void *arg, const struct driver_unit *unit, struct error *err);
+enum status unit_run(void *arg, const struct driver_unit *driver, struct error *err);
 bool unit_follows(void *arg, uint32_t unit);
 void unit_release(void *arg, void *carry);
 

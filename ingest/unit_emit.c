@@ -77,7 +77,7 @@ static void fill_piece(struct unit *u, struct unit_piece *out, const struct piec
     out->has_line = d->key.data == NULL;
     out->line = d->line;
     out->key_size = d->key.size;
-    if (d->key.size)
+    if (!out->has_line)
         memcpy(out->key, d->key.data, d->key.size);
     for (size_t i = 0; i < p->image_count; i++) {
         const bool pair = d->kind == DOCUMENT_PAIR;
