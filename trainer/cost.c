@@ -31,6 +31,17 @@ static double times(const struct program *p, int node, double runs)
     return 1.0;
 }
 
+double cost_model_flops(const struct program *p, double runs)
+{
+    double sum = 0.0;
+    for (int i = 0; i < p->n_nodes; i++) {
+        const struct node *n = &p->nodes[i];
+        if (n->op->flops && !n->again)
+            sum += n->op->flops(p, n) * times(p, i, runs);
+    }
+    return sum;
+}
+
 static void count_node(struct cost *c, const struct program *p, int node, double runs)
 {
     const struct node *n = &p->nodes[node];

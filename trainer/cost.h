@@ -26,6 +26,8 @@ struct cost {
 /* `runs`: how often spans marked as repeated run, fractions included (passes / passes a run). */
 enum status cost_count(struct cost *out, const struct program *p, const struct memory_plan *plan,
                        double runs, struct error *err);
+/* Model FLOP alone; cheap enough for every micro-batch. */
+double cost_model_flops(const struct program *p, double runs);
 /* NULL where the program has no such part. */
 const struct cost_part *cost_find(const struct cost *c, const char *name);
 

@@ -207,7 +207,6 @@ enum status metrics_write(struct metrics *m, const struct metrics_row *row, stru
             fields[i].whole ? (double)whole_of(row, &fields[i]) : real_of(row, &fields[i]);
         st = tensorboard_scalar(m->board, row->step, fields[i].name, (float)v, err);
     }
-    progress_add(m->progress, 1);
     progress_note(m->progress,
                   "loss %.4f (ntp %.4f nip %.4f csr %.4f) lr %.3g norm %.3g %.0f tok/s %.1f img/s "
                   "wait %.1f%% mfu %.1f%%",
@@ -216,6 +215,7 @@ enum status metrics_write(struct metrics *m, const struct metrics_row *row, stru
                   row->seconds > 0 ? (double)row->images / row->seconds : 0.0,
                   row->seconds > 0 ? 100.0 * row->loader_wait_seconds / row->seconds : 0.0,
                   100.0 * row->mfu);
+    progress_add(m->progress, 1);
     return st;
 }
 

@@ -19,7 +19,7 @@ struct metrics_row {
     double collective_seconds;           /* of it in collectives */
     double rank_spread_seconds;          /* slowest minus fastest rank */
     double checkpoint_seconds; /* of the time since the last row, blocked by a checkpoint */
-    double mfu;                /* share of the peak, 0 where unknown */
+    double mfu;                /* model FLOP / seconds / peak (spec model.md 8.2) */
     int64_t skipped;           /* steps not applied so far: non-finite */
     int64_t damaged;           /* records replaced so far */
     char state[33]; /* hash of weights, moments and position after the step; "": not asked for */

@@ -125,6 +125,8 @@ static const struct setting settings[] = {
     PICK("run.nonfinite", nonfinite, "stop", policies, "a loss or gradient that is not finite"),
     REAL("run.collective_seconds", collective_seconds, "120", 0.1, 86400,
          "deadline of a collective"),
+    REAL("run.peak_flops", peak_flops, "0", 0, 1e18,
+         "FLOP/s of a rank that MFU is a share of; 0: a product is measured at the start"),
     FLAG("model.mmfs_scale_actual", mmfs_scale_actual, "false",
          "MMFSNet scales by the real sides (model.md 5 #23)"),
     REAL("model.uncond_prob", uncond_prob, "0.1", 0, 1,
@@ -206,6 +208,7 @@ static const char *const free_keys[] = {
     "run.pictures_every",
     "run.nonfinite",
     "run.collective_seconds",
+    "run.peak_flops",
 };
 enum { FREE_KEYS = sizeof free_keys / sizeof free_keys[0] };
 

@@ -66,7 +66,7 @@ struct recipe {
     uint64_t loader_memory; /* bytes */
     int64_t loader_threads; /* 0: all cores */
     int64_t batch_global, batch_micro;
-    int64_t batch_images; /* pictures of the micro-batch that a dry run plans; 0: by stage */
+    int64_t batch_images;   /* pictures of the micro-batch that a dry run plans; 0: by stage */
     int64_t batch_pictures; /* UNet passes that run at once */
     int64_t image_side, decode_side;
     int geometry;
@@ -84,6 +84,7 @@ struct recipe {
     int64_t checkpoint_every, checkpoint_keep, pictures_every;
     int nonfinite;
     double collective_seconds;
+    double peak_flops; /* of one rank, FLOP/s; 0: measured at the start */
     struct recipe_model model;
 
     struct yaml yaml; /* as read, for printing and comparing; owns the texts above */

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/pool.h"
 #include "core/stop.h"
+#include "trainer/peak.h"
 #include "trainer/setup.h"
 #include "trainer/train_private.h"
 #include "trainer/weights.h"
@@ -301,6 +302,19 @@ static enum status hash_state(struct train *t, struct metrics_row *row, struct e
     return ST_OK;
 }
 
+/* MFU's divisor: the recipe's, or what a product of each rank reaches while all of them multiply. */
+static enum status find_peak(struct train *t, struct error *err)
+{
+    t->peak = t->recipe->peak_flops;
+    enum status st = t->peak > 0.0 ? ST_OK : peak_measure(&t->peak, 0.05, err);
+    if (st == ST_OK)
+        st = dist_all_sum(t->dist, &t->peak, 1, err);
+    if (st == ST_OK && dist_rank(t->dist) == 0)
+        log_line(LOG_INFO, "MFU is a share of %.4g GFLOP/s, %s", t->peak * 1e-9,
+                 t->recipe->peak_flops > 0.0 ? "run.peak_flops" : "the product measured now");
+    return st;
+}
+
 /* What the ranks agree on after a step: anybody's wish counts. */
 enum wish { WISH_STOP, WISH_CHECKPOINT, WISHES };
 
@@ -379,6 +393,8 @@ enum status train_run(const struct train_options *opt, struct error *err)
         st = open_model(t, err);
     if (st == ST_OK)
         st = open_state(t, err);
+    if (st == ST_OK)
+        st = find_peak(t, err);
     if (st == ST_OK)
         st = loop(t, err);
     const bool alike = err->cause == CAUSE_ARG || err->cause == CAUSE_SIGNAL; /* on all ranks */

@@ -48,6 +48,7 @@ struct train {
     int64_t step;  /* done */
     int64_t saved; /* step of the newest checkpoint, -1 */
     int64_t skipped;
+    double peak;            /* FLOP/s of all ranks */
     double blocked_seconds; /* in checkpoints, since the last metrics row */
 };
 

@@ -7,6 +7,8 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "trainer/cost.h"
+#include "trainer/peak.h"
 #include "trainer/train_private.h"
 
 static int64_t round_up(int64_t n, int64_t multiple)
@@ -51,7 +53,7 @@ enum status train_program(struct train *t, const struct layout *l, const struct 
 }
 
 /* What a step adds up over micro-batches and ranks, in this order on the wire. */
-enum sum { SUM_LOSS, SUM_NTP, SUM_NIP, SUM_CSR, SUM_TOKENS, SUM_IMAGES, SUM_WAIT, SUMS };
+enum sum { SUM_LOSS, SUM_NTP, SUM_NIP, SUM_CSR, SUM_TOKENS, SUM_IMAGES, SUM_WAIT, SUM_FLOPS, SUMS };
 
 /* "dataset shard/index" of the rows of a batch, for a message. */
 static enum status name_records(struct buffer *out, const struct batch *b, struct error *err)
@@ -104,6 +106,8 @@ static enum status run_micro_batch(struct train *t, const struct batch *b, doubl
         sums[SUM_TOKENS] += b->rows[row].length;
     sums[SUM_IMAGES] += (double)b->I;
     sums[SUM_WAIT] += b->wait_seconds;
+    sums[SUM_FLOPS] +=
+        cost_model_flops(p->model->p, (double)losses.passes / (double)p->model->shape.passes);
     return ST_OK;
 }
 
@@ -179,5 +183,6 @@ enum status train_step(struct train *t, struct metrics_row *row, struct error *e
     row->damaged = (int64_t)stats.substituted;
     row->collective_seconds = clock_seconds() - computed;
     row->seconds = clock_seconds() - begin;
+    row->mfu = peak_share(sums[SUM_FLOPS], row->seconds, t->peak);
     return st;
 }
