@@ -183,6 +183,9 @@ static void check_entry(const struct yaml_entry *e, const struct setting *table,
     if (e->count != 1 && !list)
         buffer_printf(faults, err, "; line %d: %s: got a list of %zu, want %s", e->line, e->key,
                       e->count, want);
+    if (s->type == SETTING_INTS && e->count > SETTING_INTS_MAX)
+        buffer_printf(faults, err, "; line %d: %s: got a list of %zu, want at most %d", e->line,
+                      e->key, e->count, SETTING_INTS_MAX);
     for (size_t i = 0; i < e->count && (list || e->count == 1); i++)
         if (!read_value(s, e->items[i], NULL))
             buffer_printf(faults, err, "; line %d: %s: got \"%s\", want %s", e->line, e->key,

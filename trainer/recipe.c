@@ -12,7 +12,6 @@ static const char *const mixings[] = { "stratified", "iid", NULL };
 static const char *const orders[] = { "permutation", "block", NULL };
 static const char *const geometries[] = { "crop", "squash", NULL };
 static const char *const groupings[] = { "paper", "released", NULL };
-static const char *const nip_norms[] = { "all", "valid", NULL };
 static const char *const csr_ts[] = { "remap", "uniform", NULL };
 static const char *const trains[] = { "by-stage", "yes", "no", NULL };
 static const char *const policies[] = { "stop", "skip", NULL };
@@ -94,11 +93,7 @@ static const struct setting settings[] = {
     REAL("loss.img", loss_img, "5", 0, 1e6, "weight of L_NIP; 0: not evaluated [P, Table 10]"),
     REAL("loss.sniffer", loss_sniffer, "5", 0, 1e6,
          "weight of L_CSR; 0: not evaluated [P, Tables 6, 7]"),
-    PICK("loss.nip_norm", nip_norm, "all", nip_norms,
-         "masked pictures in the mean (model.md 5 #7)"),
     PICK("loss.csr_t", csr_t, "remap", csr_ts, "timesteps 200..799, or all (model.md 5 #5)"),
-    FLAG("loss.nip_double_normalise", nip_double_normalise, "false",
-         "the released code's defect (model.md 5 #2)"),
     PICK("optimizer.groups", groups, "released", groupings,
          "learning-rate groups (model.md 4.3): released in I, paper in II and III"),
     REAL("optimizer.lr_scale", lr_scale, "1", 0, 1e6, "multiplies every rate below"),
@@ -120,8 +115,6 @@ static const struct setting settings[] = {
          "global L2 norm; 0: no clipping (model.md 4.2)"),
     WHOLE("run.checkpoint_every", checkpoint_every, "500", 1, 1e9, "steps between checkpoints"),
     WHOLE("run.checkpoint_keep", checkpoint_keep, "2", 2, 1e6, "newest checkpoints kept"),
-    WHOLE("run.pictures_every", pictures_every, "0", 0, 1e9,
-          "steps between sample pictures for TensorBoard; 0: none"),
     PICK("run.nonfinite", nonfinite, "stop", policies, "a loss or gradient that is not finite"),
     REAL("run.collective_seconds", collective_seconds, "120", 0.1, 86400,
          "deadline of a collective"),
@@ -183,32 +176,18 @@ static const struct setting settings[] = {
     INTS("model.mmfs_net.shapes", model.net_shapes, "64, 32, 16, 8", 1, 4096,
          "s of 2.4, whatever the real sides"),
     INTS("model.mmfs_net.bases", model.net_bases, "64, 32, 16, 8", 1, 4096, ""),
-    WHOLE("model.context_pe_rows", model.context_pe_rows, "2048", 1, 65536,
-          "rows of the context's positions"),
     WHOLE("model.mask_side", model.mask_side, "112", 1, 4096,
           "side of the mask the shape MLP sees"),
     FLAG("model.mask_align", model.mask_align, "true", "mask tokens of stage III (model.md 5 #10)"),
 };
-enum { SETTINGS = sizeof settings / sizeof settings[0] };
+enum { LEVELS = 4, SETTINGS = sizeof settings / sizeof settings[0] };
 
 /* Keys that say how a run goes, not what it computes: free to change at resume. */
 static const char *const free_keys[] = {
-    "out",
-    "loader.memory",
-    "loader.threads",
-    "loader.damaged",
-    "batch.images",
-    "batch.pictures",
-    "init.checkpoint",
-    "init.llm",
-    "init.convnext",
-    "init.diffusion",
-    "run.checkpoint_every",
-    "run.checkpoint_keep",
-    "run.pictures_every",
-    "run.nonfinite",
-    "run.collective_seconds",
-    "run.peak_flops",
+    "out",           "loader.memory",          "loader.threads",       "loader.damaged",
+    "batch.images",  "batch.pictures",         "init.checkpoint",      "init.llm",
+    "init.convnext", "init.diffusion",         "run.checkpoint_every", "run.checkpoint_keep",
+    "run.nonfinite", "run.collective_seconds", "run.peak_flops",
 };
 enum { FREE_KEYS = sizeof free_keys / sizeof free_keys[0] };
 
@@ -263,6 +242,14 @@ static void fault(struct buffer *faults, struct error *err, bool holds, const ch
         buffer_printf(faults, err, "; %s", what);
 }
 
+/* The lists of a model have one number a stage or level. */
+static void check_length(struct buffer *faults, struct error *err, const char *key,
+                         const struct setting_ints *list)
+{
+    if (list->count != LEVELS)
+        buffer_printf(faults, err, "; %s: %d numbers, want %d", key, list->count, LEVELS);
+}
+
 static void check_model(const struct recipe *r, struct buffer *faults, struct error *err)
 {
     const struct recipe_model *m = &r->model;
@@ -280,19 +267,20 @@ static void check_model(const struct recipe *r, struct buffer *faults, struct er
     fault(faults, err, m->perceiver2_hidden == m->feature_width,
           "model.perceiver2.hidden must equal model.feature_width (the UNet's context)");
     fault(faults, err, m->feature_width % 4 == 0, "model.feature_width must be a multiple of 4");
-    fault(faults, err, m->convnext_depths.count == 4 && m->convnext_dims.count == 4,
-          "model.convnext takes four depths and four dims");
-    fault(faults, err, m->unet_widths.count == 4 && m->unet_heads.count == 4,
-          "model.unet takes four widths and four heads");
-    fault(faults, err, m->vae_widths.count == 4, "model.vae takes four widths");
-    fault(faults, err, m->net_shapes.count == 4 && m->net_bases.count == 4,
-          "model.mmfs_net takes four shapes and four bases");
-    for (int i = 0; i < 4 && m->unet_widths.count == 4 && m->unet_heads.count == 4; i++)
+    check_length(faults, err, "model.convnext.depths", &m->convnext_depths);
+    check_length(faults, err, "model.convnext.dims", &m->convnext_dims);
+    check_length(faults, err, "model.unet.widths", &m->unet_widths);
+    check_length(faults, err, "model.unet.heads", &m->unet_heads);
+    check_length(faults, err, "model.vae.widths", &m->vae_widths);
+    check_length(faults, err, "model.mmfs_net.shapes", &m->net_shapes);
+    check_length(faults, err, "model.mmfs_net.bases", &m->net_bases);
+    for (int i = 0; i < LEVELS && m->unet_widths.count == LEVELS && m->unet_heads.count == LEVELS;
+         i++)
         fault(faults, err,
               m->unet_widths.items[i] % m->unet_groups == 0 &&
                   m->unet_widths.items[i] % m->unet_heads.items[i] == 0,
               "model.unet.groups and heads must divide each width");
-    for (int i = 0; i < 4 && m->vae_widths.count == 4; i++)
+    for (int i = 0; i < LEVELS && m->vae_widths.count == LEVELS; i++)
         fault(faults, err, m->vae_widths.items[i] % m->vae_groups == 0,
               "model.vae.groups must divide each width");
 }

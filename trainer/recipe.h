@@ -15,7 +15,6 @@ enum recipe_order { ORDER_PERMUTATION, ORDER_BLOCK };
 enum recipe_mixing { MIXING_STRATIFIED, MIXING_IID };
 enum recipe_geometry { GEOMETRY_CROP, GEOMETRY_SQUASH };
 enum recipe_groups { GROUPS_PAPER, GROUPS_RELEASED };
-enum recipe_nip_norm { NIP_ALL, NIP_VALID };
 enum recipe_csr_t { CSR_REMAP, CSR_UNIFORM };
 enum recipe_nonfinite { NONFINITE_STOP, NONFINITE_SKIP };
 enum recipe_trains { TRAINS_BY_STAGE, TRAINS_YES, TRAINS_NO };
@@ -49,7 +48,7 @@ struct recipe_model {
     double vae_scale;
     int64_t net_heads, net_points, net_inner, net_grid, net_max_images;
     struct setting_ints net_shapes, net_bases;
-    int64_t context_pe_rows, mask_side;
+    int64_t mask_side;
     bool mask_align;
 };
 
@@ -74,14 +73,14 @@ struct recipe {
     const char *init_checkpoint, *init_llm, *init_convnext, *init_diffusion; /* "" = none */
     int train_trunk, train_llm, train_unet, train_head; /* enum recipe_trains */
     double loss_txt, loss_img, loss_sniffer;
-    int nip_norm, csr_t;
-    bool nip_double_normalise, mmfs_scale_actual;
+    int csr_t;
+    bool mmfs_scale_actual;
     double uncond_prob, dropout, drop_path;
     double lr_scale; /* multiplies every rate */
     int groups;
     double lr, lr_trunk, lr_offsets, lr_mmfsnet, lr_llm, lr_cross, lr_unet;
     double beta1, beta2, eps, weight_decay, clip_norm;
-    int64_t checkpoint_every, checkpoint_keep, pictures_every;
+    int64_t checkpoint_every, checkpoint_keep;
     int nonfinite;
     double collective_seconds;
     double peak_flops; /* of one rank, FLOP/s; 0: measured at the start */

@@ -117,7 +117,11 @@ static enum status open_model(struct train *t, struct error *err)
     t->v = mem_calloc(n, sizeof *t->v);
     if (!t->m || !t->v)
         return no_memory(err);
-    return optimizer_open(&t->optimizer, t->params, t->dist, &s, rates_of, &t->rules, err);
+    st = optimizer_open(&t->optimizer, t->params, t->dist, &s, rates_of, &t->rules, err);
+    if (st == ST_OK)
+        st = deem_cache_open(&t->programs, &t->config, &t->losses, t->params, t->opt->backend,
+                             DEEM_CACHE_MAX, err);
+    return st;
 }
 
 /* init.checkpoint may name a run's OUT: its newest complete checkpoint is meant. */
@@ -359,10 +363,7 @@ static void close_all(struct train *t, struct error *err)
 {
     checkpoint_writer_close(&t->writer, err);
     metrics_close(&t->metrics);
-    for (int i = 0; i < TRAIN_PROGRAMS; i++) {
-        runner_close(&t->programs[i].runner);
-        deem_close(&t->programs[i].model);
-    }
+    deem_cache_close(&t->programs);
     train_input_clear(&t->input);
     optimizer_close(&t->optimizer);
     params_close(&t->params);

@@ -6,25 +6,15 @@
 #include "core/mem.h"
 #include "loader/loader.h"
 #include "trainer/checkpoint.h"
-#include "trainer/deem.h"
+#include "trainer/deem_cache.h"
 #include "trainer/dist.h"
 #include "trainer/metrics.h"
 #include "trainer/optimizer.h"
 #include "trainer/param_groups.h"
 #include "trainer/params.h"
 #include "trainer/recipe.h"
-#include "trainer/runner.h"
 #include "trainer/train.h"
 #include "trainer/train_input.h"
-
-enum { TRAIN_PROGRAMS = 4 };
-
-/* A built program with its memory, for one shape key. */
-struct train_program {
-    struct deem *model;
-    struct runner *runner;
-    uint64_t used; /* when last; the least recent one makes room */
-};
 
 struct train {
     const struct train_options *opt;
@@ -41,8 +31,7 @@ struct train {
     struct deem_config config;
     struct deem_options losses;
     struct train_input input;
-    struct train_program programs[TRAIN_PROGRAMS];
-    uint64_t uses;
+    struct deem_cache *programs;
     float *m, *v; /* whole moments, for checkpoints and hashes */
     struct buffer identity, recipe_text;
     int64_t step;  /* done */
@@ -52,9 +41,6 @@ struct train {
     double blocked_seconds; /* in checkpoints, since the last metrics row */
 };
 
-/* The program for this batch: built, or found by its shape key. */
-enum status train_program(struct train *t, const struct layout *l, const struct batch *b,
-                          struct train_program **out, struct error *err);
 /* One optimizer step: this rank's micro-batches, the update, a row of metrics. */
 enum status train_step(struct train *t, struct metrics_row *row, struct error *err);
 

@@ -13,43 +13,18 @@
 
 static int64_t round_up(int64_t n, int64_t multiple)
 {
-    return n <= multiple ? multiple : (n + multiple - 1) / multiple * multiple;
+    return (n + multiple - 1) / multiple * multiple;
 }
 
-static bool fits(const struct deem_shape *have, const struct deem_shape *need)
+/* The shape of this batch's program: a function of the batch alone, so that a resumed run computes every
+ * step with the program of the unbroken one. Lists are rounded up to few capacities. */
+static void shape_of(struct deem_shape *out, const struct train *t, const struct batch *b)
 {
-    return have->B == need->B && have->L == need->L && have->I == need->I &&
-           have->context >= need->context && have->pairs >= need->pairs;
-}
-
-enum status train_program(struct train *t, const struct layout *l, const struct batch *b,
-                          struct train_program **out, struct error *err)
-{
-    struct train_program *p = &t->programs[0];
-    struct deem_shape need;
-
-    micro_batch_shape(&need, l, t->recipe->batch_pictures);
-    need.I = b->I_padded > 0 ? b->I_padded : 1;
-    for (int i = 0; i < TRAIN_PROGRAMS; i++) {
-        struct train_program *q = &t->programs[i];
-        if (q->model && fits(&q->model->shape, &need)) {
-            q->used = ++t->uses;
-            *out = q;
-            return ST_OK;
-        }
-        p = !q->model || (p->model && q->used < p->used) ? q : p;
-    }
-    need.context = round_up(need.context, 64);
-    need.pairs = round_up(need.pairs, need.L * need.B);
-    need.passes = need.passes < need.I ? need.passes : need.I;
-    runner_close(&p->runner);
-    deem_close(&p->model);
-    enum status st = deem_open(&p->model, &t->config, &need, &t->losses, t->params, err);
-    if (st == ST_OK)
-        st = runner_open(&p->runner, p->model->p, t->opt->backend, err);
-    p->used = ++t->uses;
-    *out = p;
-    return st;
+    micro_batch_shape(out, t->input.layout, t->recipe->batch_pictures);
+    out->I = b->I_padded > 0 ? b->I_padded : 1;
+    out->passes = out->passes < out->I ? out->passes : out->I;
+    out->context = round_up(out->context, (out->L + 3) / 4);
+    out->pairs = round_up(out->pairs, out->B * out->L);
 }
 
 /* What a step adds up over micro-batches and ranks, in this order on the wire. */
@@ -85,14 +60,18 @@ static enum status not_finite(const struct train *t, const struct batch *b,
 static enum status run_micro_batch(struct train *t, const struct batch *b, double *sums,
                                    struct error *err)
 {
-    struct train_program *p = NULL;
+    struct deem *model = NULL;
+    struct runner *runner = NULL;
+    struct deem_shape shape;
     struct micro_losses losses = { 0 };
     enum status st = train_input_fill(&t->input, b, t->recipe, &t->config, err);
 
+    if (st == ST_OK) {
+        shape_of(&shape, t, b);
+        st = deem_cache_get(t->programs, &shape, &model, &runner, err);
+    }
     if (st == ST_OK)
-        st = train_program(t, t->input.layout, b, &p, err);
-    if (st == ST_OK)
-        st = micro_batch_run(p->model, p->runner, &t->input.batch, &losses, err);
+        st = micro_batch_run(model, runner, &t->input.batch, &losses, err);
     if (st != ST_OK)
         return st;
     const bool finite = isfinite(losses.total);

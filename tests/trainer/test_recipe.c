@@ -110,6 +110,31 @@ static void contradictions_are_reported_together(void **state)
     assert_null(r);
 }
 
+static void a_list_of_a_wrong_length_is_named(void **state)
+{
+    static const char *const keys[] = { "model.convnext.depths", "model.convnext.dims",
+                                        "model.unet.widths",     "model.unet.heads",
+                                        "model.vae.widths",      "model.mmfs_net.shapes",
+                                        "model.mmfs_net.bases" };
+    static const char *const lists[] = { "[]", "[1, 1, 1]", "[1, 1, 1, 1, 1]",
+                                         "[1, 1, 1, 1, 1, 1, 1, 1, 1]" };
+    char path[4096], assignment[128];
+    (void)state;
+
+    snprintf(path, sizeof path, "%s/recipes/stage1.yaml", TEST_SOURCE_DIR);
+    for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++)
+        for (size_t l = 0; l < sizeof lists / sizeof lists[0]; l++) {
+            const char *const set[] = { assignment };
+            struct recipe *r = NULL;
+            struct error err = { 0 };
+            snprintf(assignment, sizeof assignment, "%s=%s", keys[k], lists[l]);
+            assert_int_equal(recipe_open(&r, path, set, 1, &err), ST_FAIL);
+            assert_int_equal(err.cause, CAUSE_ARG);
+            assert_non_null(strstr(err.text, keys[k]));
+            assert_non_null(strstr(err.text, "stage1.yaml"));
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +142,7 @@ int main(void)
         cmocka_unit_test(the_tiny_recipes_are_whole),
         cmocka_unit_test(an_effective_recipe_reads_back_without_difference),
         cmocka_unit_test(contradictions_are_reported_together),
+        cmocka_unit_test(a_list_of_a_wrong_length_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,7 +34,7 @@ static const char recipe[] =
     "  vae:\n    widths: [4, 4, 8, 8]\n    groups: 2\n"
     "  mmfs_net:\n    heads: 2\n    points: 2\n    inner: 16\n    grid: 8\n    max_images: 4\n"
     "    shapes: [8, 4, 2, 1]\n    bases: [8, 4, 2, 1]\n"
-    "  context_pe_rows: 96\n  mask_side: 14\n%s";
+    "  mask_side: 14\n%s";
 
 struct run_folder {
     char *folder, *recipe;
