@@ -57,12 +57,12 @@ def document(url, texts, images):
 
 def write_lines(path, lines):
     """Lines are bytes, text or values; packed by the ending of `path`."""
-    data = b""
+    parts = []
     for line in lines:
         if not isinstance(line, (bytes, str)):
             line = json.dumps(line)
-        data += (line.encode() if isinstance(line, str) else line) + b"\n"
-    write_packed(path, data)
+        parts.append((line.encode() if isinstance(line, str) else line) + b"\n")
+    write_packed(path, b"".join(parts))
 
 
 def write_packed(path, data):
