@@ -86,7 +86,7 @@ static enum status run_micro_batch(struct train *t, const struct batch *b, doubl
     sums[SUM_IMAGES] += (double)b->I;
     sums[SUM_WAIT] += b->wait_seconds;
     sums[SUM_FLOPS] +=
-        cost_model_flops(p->model->p, (double)losses.passes / (double)p->model->shape.passes);
+        cost_model_flops(model->p, (double)losses.passes / (double)model->shape.passes);
     return ST_OK;
 }
 
