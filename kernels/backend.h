@@ -14,6 +14,8 @@
 extern "C" {
 #endif
 
+enum backend { BACKEND_CPU, BACKEND_CUDA, BACKEND_COUNT };
+
 enum dtype { DT_NONE = 0, DT_F32 = 1, DT_BF16 = 2, DT_I32 = 3, DT_I64 = 4, DT_U8 = 5 };
 static inline size_t dtype_size(enum dtype t)
 {

@@ -5,10 +5,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "core/file.h"
 #include "core/mem.h"
+#include "core/module.h"
 #include "trainer/dist_private.h"
 
 struct dist {
@@ -74,29 +73,6 @@ static enum status launcher_world(long *world, struct error *err)
     return st;
 }
 
-/* Beside the program, else where the loader looks. */
-static void *load_module(const char *name)
-{
-    char program[4096];
-    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    char *folder = NULL, *path = NULL;
-    void *module = NULL;
-
-    if (n > 0) {
-        program[n] = '\0';
-        folder = path_folder(program);
-    }
-    if (folder)
-        path = path_join(folder, name);
-    if (path && file_exists(path))
-        module = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
-    if (!module)
-        module = dlopen(name, RTLD_NOW | RTLD_GLOBAL);
-    mem_free(folder);
-    mem_free(path);
-    return module;
-}
-
 static enum status open_mpi(struct dist **out, long world, const struct dist_options *opt,
                             struct error *err)
 {
@@ -105,7 +81,7 @@ static enum status open_mpi(struct dist **out, long world, const struct dist_opt
         void *symbol;
         dist_backend_open_fn *open;
     } entry;
-    void *module = load_module("deem_mpi.so");
+    void *module = module_load("deem_mpi.so", true);
     if (!module)
         return error_set(err, ST_FAIL, CAUSE_ARG,
                          "started as one of %ld ranks, but the MPI module cannot be loaded: %s",

@@ -9,10 +9,7 @@
 #include "trainer/op.h"
 #include "trainer/program.h"
 
-#define RUN(name)                                                                                  \
-    {                                                                                              \
-        [BACKEND_CPU] = name##_cpu                                                                 \
-    } /* the kernel's table of backends */
+#define RUN(name) KERNEL_##name
 
 static inline const struct tensor *op_in(const struct program *p, const struct node *n, int i)
 {

@@ -23,7 +23,7 @@
 
 #include "core/error.h"
 #include "core/mem.h"
-#include "kernels/backend.h"
+#include "kernels/table.h"
 #include "trainer/params.h"
 
 enum { TENSOR_NONE = 0 }; /* an optional operand left out, or a fault */
@@ -76,17 +76,15 @@ typedef void op_gradient_fn(struct program *p, const struct node *n);
 /* Multiplications and additions of one call, as model.md 8 counts them: products only. */
 typedef double op_flops_fn(const struct program *p, const struct node *n);
 
-enum backend { BACKEND_CPU, BACKEND_CUDA, BACKEND_COUNT };
-
 struct op {
     const char *name;
-    op_shape_fn *shape;            /* NULL: outputs are given and the kernel checks them */
-    kernel_fn *run[BACKEND_COUNT]; /* NULL: a backend that lacks it refuses the program */
-    op_gradient_fn *gradient;      /* NULL: nothing flows back */
-    op_flops_fn *flops;            /* NULL: no products */
-    double hardware;               /* executed products as a multiple of `flops`; 0 means 1 */
-    unsigned saves_in;             /* bit i: input i is read again by the gradient */
-    unsigned saves_out;            /* bit i: output i is */
+    op_shape_fn *shape;       /* NULL: outputs are given and the kernel checks them */
+    enum kernel run;          /* KERNEL_NONE: no backend runs it */
+    op_gradient_fn *gradient; /* NULL: nothing flows back */
+    op_flops_fn *flops;       /* NULL: no products */
+    double hardware;          /* executed products as a multiple of `flops`; 0 means 1 */
+    unsigned saves_in;        /* bit i: input i is read again by the gradient */
+    unsigned saves_out;       /* bit i: output i is */
 };
 
 struct node {

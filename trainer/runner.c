@@ -98,7 +98,7 @@ static enum status check_kernels(const struct program *p, enum backend backend, 
 {
     for (int i = 0; i < p->n_nodes; i++) {
         const struct node *n = &p->nodes[i];
-        if (!n->op->run[backend])
+        if (backend != BACKEND_CPU || n->op->run == KERNEL_NONE)
             return error_set(err, ST_FAIL, CAUSE_ARG, "operation %s does not run on %s",
                              n->op->name, backend == BACKEND_CPU ? "cpu" : "cuda");
         if (n->n_out > OPERANDS_MAX || n->n_in > OPERANDS_MAX)
@@ -152,7 +152,7 @@ static enum status run_node(struct runner *r, const struct node *n, struct error
         out[i] = r->views[n->out[i]];
     for (int i = 0; i < n->n_in; i++)
         in[i] = r->views[n->in[i]];
-    const enum status st = n->op->run[r->backend](&r->k, out, in, n->attrs, err);
+    const enum status st = kernel_table_cpu[n->op->run](&r->k, out, in, n->attrs, err);
     return st == ST_OK
                ? st
                : error_prefix(err, st, "%s%s%s", n->part, n->part[0] ? ": " : "", n->op->name);
