@@ -112,7 +112,8 @@ void log_error(const struct error *err)
 struct progress {
     pthread_mutex_t lock; /* note, shown */
     atomic_ullong done;
-    uint64_t total; /* 0: unknown */
+    uint64_t total;       /* 0: unknown */
+    atomic_ullong before; /* done by an earlier run */
     double started, shown;
     bool terminal, json;
     char what[64], unit[32], note[160];
@@ -179,7 +180,8 @@ static void show(struct progress *p, double now, bool last)
 {
     const uint64_t done = atomic_load(&p->done);
     const double seconds = now - p->started;
-    const double rate = seconds > 0 ? (double)done / seconds : 0;
+    const uint64_t now_done = done - atomic_load(&p->before);
+    const double rate = seconds > 0 ? (double)now_done / seconds : 0;
     const double left = p->total > done && rate > 0 ? (double)(p->total - done) / rate : 0;
     p->shown = now;
     if (p->json)
@@ -199,6 +201,14 @@ void progress_add(struct progress *p, uint64_t n)
     if (now - p->shown >= (p->terminal ? TERMINAL_EVERY : PLAIN_EVERY))
         show(p, now, false);
     pthread_mutex_unlock(&p->lock);
+}
+
+void progress_skip(struct progress *p, uint64_t n)
+{
+    if (!p)
+        return;
+    atomic_fetch_add(&p->done, n);
+    atomic_fetch_add(&p->before, n);
 }
 
 void progress_note(struct progress *p, const char *fmt, ...)

@@ -19,6 +19,8 @@ struct progress;
 /* `unit` as in "documents"; total 0 = unknown. NULL-safe everywhere; out of memory gives NULL. */
 struct progress *progress_open(const char *what, const char *unit, uint64_t total);
 void progress_add(struct progress *p, uint64_t n);
+/* n were done before this run: they count as done, not into the rate. */
+void progress_skip(struct progress *p, uint64_t n);
 void progress_note(struct progress *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void progress_close(struct progress **p);
 

@@ -140,7 +140,7 @@ static enum status drop_later_steps(const char *path, int64_t first_step, struct
 }
 
 enum status metrics_open(struct metrics **out, const char *folder, int64_t first_step,
-                         int64_t total_steps, struct error *err)
+                         int64_t end_step, struct error *err)
 {
     struct metrics *m = mem_calloc(1, sizeof *m);
     char *board = str_format("%s/tensorboard", folder);
@@ -160,8 +160,8 @@ enum status metrics_open(struct metrics **out, const char *folder, int64_t first
     if (st == ST_OK)
         st = tensorboard_open(&m->board, board, err);
     if (st == ST_OK) {
-        m->progress = progress_open("train", "steps", (uint64_t)total_steps);
-        progress_add(m->progress, (uint64_t)first_step);
+        m->progress = progress_open("train", "steps", (uint64_t)end_step);
+        progress_skip(m->progress, (uint64_t)first_step);
     } else {
         metrics_close(&m);
     }

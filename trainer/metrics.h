@@ -27,11 +27,11 @@ struct metrics_row {
 
 struct metrics;
 
-/* Opens OUT for steps from `first_step` on: lines of later steps, left by a run that was cut after its
+/* Opens OUT for steps from `first_step` up to `end_step`: lines of later steps, left by a run that was cut after its
  * last checkpoint, are dropped, so that each step stands once. ST_FAIL: CAUSE_IO, CAUSE_CREATE, CAUSE_NOMEM,
  * CAUSE_FORMAT (a file that is no metrics file). */
 enum status metrics_open(struct metrics **out, const char *folder, int64_t first_step,
-                         int64_t total_steps, struct error *err);
+                         int64_t end_step, struct error *err);
 enum status metrics_write(struct metrics *m, const struct metrics_row *row, struct error *err);
 /* A sample picture for TensorBoard. */
 enum status metrics_picture(struct metrics *m, int64_t step, const char *tag, int width, int height,

@@ -24,6 +24,12 @@ static enum status no_memory(struct error *err)
     return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: training");
 }
 
+static int64_t end_step(const struct train *t)
+{
+    const int64_t asked = t->opt->stop_after, all = t->recipe->steps;
+    return asked > 0 && asked < all ? asked : all;
+}
+
 static void rates_of(const void *arg, const char *name, double *lr, double *weight_decay)
 {
     const struct param_rates r = param_rates(arg, name);
@@ -139,9 +145,15 @@ static enum status resolve_checkpoint(char **path, const char *given, struct err
 }
 
 /* What was taken from where, a line of the log each. */
-static enum status log_report(const struct weights *w, struct error *err)
+static enum status log_report(const struct weights *w, const struct recipe *r, struct error *err)
 {
     struct buffer text;
+    if (!r->init_checkpoint[0] && !r->init_llm[0] && !r->init_convnext[0] &&
+        !r->init_diffusion[0]) {
+        log_line(LOG_INFO, "the recipe names no weights: everything is drawn from seed %" PRId64,
+                 r->seed);
+        return ST_OK;
+    }
     buffer_init(&text);
     enum status st = weights_report(w, &text, err);
     if (st == ST_OK)
@@ -176,7 +188,7 @@ static enum status start_weights(struct train *t, struct error *err)
     if (st == ST_OK)
         st = weights_load(w, t->params, err);
     if (st == ST_OK && dist_rank(t->dist) == 0)
-        st = log_report(w, err);
+        st = log_report(w, r, err);
     weights_close(&w);
     mem_free(newest);
     return st;
@@ -249,7 +261,7 @@ static enum status open_state(struct train *t, struct error *err)
     if (st == ST_OK && dist_rank(t->dist) == 0) {
         st = file_replace(effective, t->recipe_text.data, t->recipe_text.size, err);
         if (st == ST_OK)
-            st = metrics_open(&t->metrics, t->recipe->out, t->step, t->recipe->steps, err);
+            st = metrics_open(&t->metrics, t->recipe->out, t->step, end_step(t), err);
         if (st == ST_OK)
             st = checkpoint_writer_open(&t->writer, folder, t->recipe->checkpoint_keep, t->params,
                                         err);
@@ -324,9 +336,7 @@ enum wish { WISH_STOP, WISH_CHECKPOINT, WISHES };
 
 static enum status loop(struct train *t, struct error *err)
 {
-    const int64_t end = t->opt->stop_after > 0 && t->opt->stop_after < t->recipe->steps
-                            ? t->opt->stop_after
-                            : t->recipe->steps;
+    const int64_t end = end_step(t);
     int64_t wishes[WISHES] = { 0 };
     enum status st = ST_OK;
 

@@ -98,12 +98,26 @@ static void progress_ends_with_a_plain_line_where_no_terminal_is(void **state)
     free(text);
 }
 
+static void what_an_earlier_run_did_is_not_in_the_rate(void **state)
+{
+    (void)state;
+    capture();
+    struct progress *p = progress_open("train", "steps", 2000000);
+    progress_skip(p, 1000000);
+    progress_close(&p);
+    progress_skip(NULL, 1);
+    char *text = captured();
+    assert_non_null(strstr(text, "train: 1000000 of 2000000 (50.0 %) steps, 0.0/s"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_carry_their_level_and_no_control_bytes),
         cmocka_unit_test(json_lines_are_json),
         cmocka_unit_test(progress_ends_with_a_plain_line_where_no_terminal_is),
+        cmocka_unit_test(what_an_earlier_run_did_is_not_in_the_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
