@@ -455,7 +455,7 @@ static void print_row(const struct row *row, double best, double bytes, const do
 
 static enum status run(const char *only, double seconds, bool json, struct error *err)
 {
-    double best, bytes, limit[2];
+    double best, bytes, limit[2] = { 0 };
     if (measure(&best, &bytes, &product_row, seconds, err) != ST_OK)
         return ST_FAIL;
     limit[0] = product_row.flops / best / 1e9;

@@ -108,33 +108,6 @@ static enum status set_limit(struct ingest_options *o, const char *text, struct 
 
 /* ---- options ---- */
 
-static enum status read_seed(uint64_t *seed, const char *text, struct error *err)
-{
-    char *end = NULL;
-    if (!text)
-        return ST_OK;
-    errno = 0;
-    *seed = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno)
-        return error_set(err, ST_FAIL, CAUSE_ARG, "--seed: got \"%s\", want 0 to 2^64-1", text);
-    return ST_OK;
-}
-
-static enum status read_part(struct ingest_options *o, const char *text, struct error *err)
-{
-    unsigned part = 0, parts = 0;
-    int used = 0;
-    if (!text)
-        return ST_OK;
-    if (sscanf(text, "%9u/%9u%n", &part, &parts, &used) != 2 || text[used] || parts == 0 ||
-        part >= parts)
-        return error_set(err, ST_FAIL, CAUSE_ARG,
-                         "--part: got \"%s\", want I/N with I from 0 to N-1", text);
-    o->part = part;
-    o->parts = parts;
-    return ST_OK;
-}
-
 static void fill_arguments(struct arguments *a, const struct ingest_options *o)
 {
     *a = (struct arguments){ .min_similarity = o->filter.min_similarity,
@@ -179,9 +152,9 @@ static enum status fill_options(struct ingest_options *o, const struct arguments
     o->variant = (enum tokenizer_variant)a->variant;
     o->jpeg = (enum image_jpeg_policy)a->jpeg;
     o->dry_run = a->dry_run;
-    enum status st = read_seed(&o->filter.seed, a->seed, err);
+    enum status st = options_read_seed(&o->filter.seed, a->seed, err);
     if (st == ST_OK)
-        st = read_part(o, a->part, err);
+        st = options_read_part(&o->part, &o->parts, a->part, err);
     for (size_t i = 0; i < a->limits.count && st == ST_OK; i++)
         st = set_limit(o, a->limits.items[i], err);
     return st;

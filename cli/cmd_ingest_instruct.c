@@ -101,25 +101,8 @@ static enum status parse(int argc, char **argv, struct instruct_arguments *a, st
 static enum status read_numbers(struct instruct_arguments *a, struct error *err)
 {
     struct ingest_options *o = &a->o.base;
-    char *end = NULL;
-
-    errno = 0;
-    if (a->seed)
-        o->filter.seed = strtoull(a->seed, &end, 10);
-    if (a->seed && (*a->seed < '0' || *a->seed > '9' || *end || errno))
-        return error_set(err, ST_FAIL, CAUSE_ARG, "--seed: got \"%s\", want 0 to 2^64-1", a->seed);
-    if (!a->part)
-        return ST_OK;
-    const unsigned long part = strtoul(a->part, &end, 10);
-    const char *rest = *end == '/' ? end + 1 : "";
-    const unsigned long parts = strtoul(rest, &end, 10);
-    if (*a->part < '0' || *a->part > '9' || *rest < '0' || *rest > '9' || *end || parts == 0 ||
-        parts > UINT32_MAX || part >= parts)
-        return error_set(err, ST_FAIL, CAUSE_ARG,
-                         "--part: got \"%s\", want I/N with I from 0 to N-1", a->part);
-    o->part = (uint32_t)part;
-    o->parts = (uint32_t)parts;
-    return ST_OK;
+    const enum status st = options_read_seed(&o->filter.seed, a->seed, err);
+    return st == ST_OK ? options_read_part(&o->part, &o->parts, a->part, err) : st;
 }
 
 static enum status complete(struct instruct_arguments *a, struct error *err)

@@ -29,8 +29,8 @@ static void put_tables(struct golden *g, const struct ddpm_sampler *s)
     if (!betas || !products || !remap || !times)
         return;
     for (int32_t t = 0; t < DDPM_STEPS; t++) {
-        betas[t] = s->table[4 * t];
-        products[t] = s->table[4 * t + 1];
+        betas[t] = s->table[(size_t)t * 4];
+        products[t] = s->table[(size_t)t * 4 + 1];
         remap[t] = objective_csr_timestep(t);
     }
     for (int i = 0; i < s->steps; i++)

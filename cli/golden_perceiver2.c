@@ -48,7 +48,7 @@ static enum status make_layout(struct golden *g, struct context_case *m, struct 
     for (int64_t t = 0; per_row && t < m->b.B * m->b.L; t++)
         per_row[t / m->b.L] += m->b.text_ids[t] == m->b.ids.soi;
     m->b.images_per_row = per_row;
-    if (golden_ready(g, err) != ST_OK || layout_open(&m->l, &m->b, err) != ST_OK)
+    if (golden_ready(g, err) != ST_OK || layout_open(&m->l, &m->b, err) != ST_OK || !m->l)
         return ST_FAIL;
     m->I = m->l->I;
     for (int64_t i = 0; i < m->I; i++)

@@ -50,7 +50,7 @@ static int write_program(struct program *p, const struct vae_case *m)
     program_probe(p, decoded, "decoded");
     program_gradient_seed(p, moments,
                           program_batch(p, "cotangent.moments", ROLE_EXACT,
-                                        (int64_t[]){ m->I, m->k, m->k, 2 * VAE_LATENT }, 4));
+                                        (int64_t[]){ m->I, m->k, m->k, 2L * VAE_LATENT }, 4));
     program_gradient_seed(p, decoded, op_nhwc(p, nchw(p, "cotangent.decoded", m->I, 3, m->R)));
     const int end = p->n_nodes;
     program_backward(p, 0, end);

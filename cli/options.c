@@ -95,6 +95,35 @@ static enum status read_bytes(const struct option *o, const char *text, struct e
     return ST_OK;
 }
 
+enum status options_read_seed(uint64_t *seed, const char *text, struct error *err)
+{
+    char *end = NULL;
+    if (!text)
+        return ST_OK;
+    errno = 0;
+    *seed = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno)
+        return error_set(err, ST_FAIL, CAUSE_ARG, "--seed: got \"%s\", want 0 to 2^64-1", text);
+    return ST_OK;
+}
+
+enum status options_read_part(uint32_t *part, uint32_t *parts, const char *text, struct error *err)
+{
+    char *end = NULL;
+    if (!text)
+        return ST_OK;
+    const unsigned long i = strtoul(text, &end, 10);
+    const char *rest = *end == '/' ? end + 1 : "";
+    const unsigned long n = strtoul(rest, &end, 10);
+    if (*text < '0' || *text > '9' || *rest < '0' || *rest > '9' || *end || n > UINT32_MAX ||
+        i >= n)
+        return error_set(err, ST_FAIL, CAUSE_ARG,
+                         "--part: got \"%s\", want I/N with I from 0 to N-1", text);
+    *part = (uint32_t)i;
+    *parts = (uint32_t)n;
+    return ST_OK;
+}
+
 static enum status read_choice(const struct option *o, const char *text, struct error *err)
 {
     char want[256] = "one of";

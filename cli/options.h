@@ -47,6 +47,9 @@ struct command_help {
 enum status options_parse(int argc, char **argv, const struct option *options, size_t count,
                           const struct command_help *help, struct option_list *inputs,
                           struct error *err);
+/* Texts of --seed (0 to 2^64-1) and --part (I/N, I < N); NULL leaves the values alone. CAUSE_ARG. */
+enum status options_read_seed(uint64_t *seed, const char *text, struct error *err);
+enum status options_read_part(uint32_t *part, uint32_t *parts, const char *text, struct error *err);
 void options_clear_list(struct option_list *list);
 
 #endif

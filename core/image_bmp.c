@@ -1,6 +1,7 @@
 /* core/image_bmp.c: BMP header reader and decoder, our own. Headers of 12 bytes (OS/2) and 40 bytes up;
  * 1, 4, 8, 16, 24, 32 bits; bit masks; run lengths of 4 and 8 bits. Alpha is dropped unless a mask
  * names it and white is asked for. Format: Windows bitmap, MSDN. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/bytes.h"
@@ -153,15 +154,15 @@ static enum status decode_plain(struct image *out, const struct bmp *b, const st
     const bool white = job->opt.alpha == IMAGE_ALPHA_ON_WHITE;
     const uint64_t row_bytes = ((uint64_t)b->width * b->bits + 7) / 8;
     const uint64_t need =
-        stride * (b->height - 1) + row_bytes; /* padding of the last row may lack */
+        stride * ((uint64_t)b->height - 1) + row_bytes; /* padding of the last row may lack */
 
     if (b->data_at > job->size || need > job->size - b->data_at)
-        return image_bad(err, "picture-truncated", "BMP of %zu bytes, pixels end at byte %llu",
-                         job->size, (unsigned long long)(b->data_at + need));
+        return image_bad(err, "picture-truncated", "BMP of %zu bytes, pixels end at byte %" PRIu64,
+                         job->size, b->data_at + need);
     for (uint32_t y = 0; y < b->height; y++) {
         const uint32_t to = b->top_down ? y : b->height - 1 - y;
         convert_row(out->rgb + (size_t)to * out->width * 3, b,
-                    job->data + b->data_at + (size_t)(stride * y), white);
+                    job->data + b->data_at + (size_t)stride * y, white);
     }
     return ST_OK;
 }

@@ -79,7 +79,7 @@ static void read_transparency(struct png_reader *r, const uint8_t *p, uint32_t l
         memcpy(r->alpha, p, length);
     if ((type == PNG_GREY && length == 2) || (type == PNG_RGB && length == 6)) {
         r->keyed = true;
-        for (uint32_t i = 0; i < length / 2; i++)
+        for (size_t i = 0; i < length / 2; i++)
             r->key[i] = load_u16be(p + 2 * i);
     }
 }

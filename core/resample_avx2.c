@@ -69,7 +69,7 @@ AVX2 static inline __m256i weigh_lanes(const uint8_t *p, size_t step, const uint
 AVX2 static inline void interleave(__m128i to[BLOCK], const __m128i from[BLOCK])
 {
 #pragma GCC unroll 8
-    for (int i = 0; i < BLOCK / 2; i++) {
+    for (size_t i = 0; i < BLOCK / 2; i++) {
         to[2 * i] = _mm_unpacklo_epi8(from[i], from[i + BLOCK / 2]);
         to[2 * i + 1] = _mm_unpackhi_epi8(from[i], from[i + BLOCK / 2]);
     }

@@ -1,6 +1,7 @@
 /* core/rng.c: see rng.h. The normative text is spec data.md 2.3.1; normal draws model.md 3.5. */
 #include "core/rng.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -114,6 +115,7 @@ bool rng_bernoulli(struct rng *r, double p)
 
 uint64_t rng_below(struct rng *r, uint64_t n)
 {
+    assert(n >= 1);
     const uint64_t reject = (0 - n) % n; /* (2^64 - n) mod n */
     for (;;) {
         uint64_t low = 0, high = 0;

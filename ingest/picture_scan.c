@@ -32,8 +32,8 @@ static bool lower_is(const char *s, size_t size, const char *word)
     if (size != strlen(word))
         return false;
     for (size_t i = 0; i < size; i++) {
-        const char c = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] + 32) : s[i];
-        if (c != word[i])
+        const bool upper = s[i] >= 'A' && s[i] <= 'Z';
+        if (s[i] + (upper ? 'a' - 'A' : 0) != word[i])
             return false;
     }
     return true;

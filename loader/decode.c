@@ -37,10 +37,14 @@ enum status decode_picture(uint8_t *out_a, uint8_t *out_b, const void *data, siz
     struct image_info info;
     size_t n = 0;
 
-    if (out_a && opt->side_a > 0)
-        targets[n++] = (struct resample_target){ out_a, opt->side_a };
-    if (out_b && opt->side_b > 0)
-        targets[n++] = (struct resample_target){ out_b, opt->side_b };
+    if (out_a && opt->side_a > 0) {
+        targets[n].out = out_a;
+        targets[n++].side = opt->side_a;
+    }
+    if (out_b && opt->side_b > 0) {
+        targets[n].out = out_b;
+        targets[n++].side = opt->side_b;
+    }
     image_decode_options_init(&how);
     how.limits = opt->limits;
     const double begin = timing ? clock_seconds() : 0.0;

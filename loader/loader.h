@@ -74,7 +74,7 @@ void loader_release(struct loader *l, const struct batch *b);
 uint64_t loader_tell(const struct loader *l, uint64_t *done);
 /* Goes to the first micro-batch of `step`; batches held become invalid. Costs the same anywhere. */
 enum status loader_seek(struct loader *l, uint64_t step, struct error *err);
-void loader_close(struct loader **l);
+void loader_close(struct loader **pointer);
 
 /* What all datasets of the loader have in common, by their manifests. */
 struct loader_facts {

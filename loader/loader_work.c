@@ -1,5 +1,6 @@
 /* loader/loader_work.c: what workers do, and in which order: the most urgent piece first, so that all of
  * them help the batch that is due. One huge picture holds up its own batch only. */
+#include <assert.h>
 #include <string.h>
 
 #include "core/file.h"
@@ -263,6 +264,7 @@ void loader_run(struct loader *l, const struct loader_item *item)
         st = loader_bind(l, s, s->buffer, &err);
         assemble = clock_seconds() - begin;
     } else {
+        assert(s->buffer); /* bound before its pictures are picked */
         row = &s->rows[s->buffer->batch.images[item->image].row];
         st = loader_decode_image(l, s, item->image, &decode, &assemble, &err);
     }

@@ -42,7 +42,7 @@ struct store;
  * CAUSE_ARG, CAUSE_IO, CAUSE_FORMAT, CAUSE_CHECKSUM, CAUSE_NOMEM. */
 enum status store_open(struct store **out, const struct loader_source *sources, size_t n_sources,
                        unsigned open_shards, struct error *err);
-void store_close(struct store **s);
+void store_close(struct store **pointer);
 uint64_t store_sequences(const struct store *s, uint32_t source);
 struct label_ids store_ids(const struct store *s);
 uint32_t store_seq_len(const struct store *s);                /* longest sequence of any dataset */

@@ -76,8 +76,8 @@ int nn_vae_encode(struct program *p, const struct vae_config *c, const char *pre
     }
     x = middle(&m, x, deep);
     x = nn_groupnorm(p, half, "conv_norm_out", x, c->groups, VAE_EPS, true);
-    x = nn_conv3(p, half, "conv_out", x, 2 * VAE_LATENT);
-    x = nn_conv1(p, prefix, "quant_conv", x, 2 * VAE_LATENT);
+    x = nn_conv3(p, half, "conv_out", x, 2L * VAE_LATENT);
+    x = nn_conv1(p, prefix, "quant_conv", x, 2L * VAE_LATENT);
     program_part(p, part);
     return x;
 }

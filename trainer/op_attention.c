@@ -89,7 +89,7 @@ static enum status shape_rope(const struct program *p, const struct node *n, str
 {
     const struct tensor *x = op_in(p, n, 0), *at = op_in(p, n, 1);
     const struct rope_attrs *a = n->attrs;
-    if (x->rank != 3 || a->heads < 1 || x->shape[2] % (2 * a->heads) ||
+    if (x->rank != 3 || a->heads < 1 || x->shape[2] % (2L * a->heads) ||
         (at->count != x->shape[1] && at->count != x->shape[0] * x->shape[1]))
         return op_misfit(p, n, err);
     out[0] = op_shape_of(x);

@@ -21,7 +21,8 @@ static enum status shape(const struct program *p, const struct node *n, struct o
 /* Every output pixel and channel reads the whole of its filter. `out` and `w` say how many. */
 static double flops_of(const struct tensor *out, const struct tensor *w)
 {
-    return 2.0 * (double)(out->count / w->shape[0]) * (double)w->count;
+    const int64_t pixels = out->count / w->shape[0];
+    return 2.0 * (double)pixels * (double)w->count;
 }
 
 static double flops(const struct program *p, const struct node *n)

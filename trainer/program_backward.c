@@ -170,7 +170,7 @@ static int copy_tensor(struct program *p, struct copy *c, int t)
 static void copy_node(struct program *p, struct copy *c, int index)
 {
     const struct node n = p->nodes[index];
-    int *ids = arena_alloc(&p->memory, (size_t)(n.n_out + n.n_in), sizeof *ids);
+    int *ids = arena_alloc(&p->memory, (size_t)n.n_out + (size_t)n.n_in, sizeof *ids);
     if (!ids) {
         program_fault(p, "out of memory: recomputation");
         return;

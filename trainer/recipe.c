@@ -2,7 +2,7 @@
  * stage I: the paper's Table 12 where it gives one, else the released code (spec model.md 4, 5). */
 #include "trainer/recipe.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/mem.h"
@@ -228,9 +228,7 @@ static enum status read_sources(struct recipe *r, struct error *err)
             s->datasets = e->items;
             s->n_datasets = e->count;
         } else {
-            long weight = 1;
-            if (sscanf(e->items[0], "%ld", &weight) == 1)
-                s->weight = weight;
+            s->weight = strtol(e->items[0], NULL, 10); /* checked against the table before */
         }
     }
     return ST_OK;

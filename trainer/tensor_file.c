@@ -357,7 +357,7 @@ enum status tensor_file_read_f32_part(const struct tensor_file *f, const struct 
                                       int64_t first, int64_t count, float *out, struct error *err)
 {
     const size_t width = tensor_type_bits(t->type) / 8;
-    uint8_t block[BLOCK];
+    uint8_t block[BLOCK] = { 0 };
 
     if (!readable_f32(t->type))
         return refuse_type(f, t, "numbers", err);
@@ -417,7 +417,7 @@ enum status tensor_file_read_i32(const struct tensor_file *f, const struct tenso
                                  int32_t *out, struct error *err)
 {
     const size_t width = tensor_type_bits(t->type) / 8;
-    uint8_t block[BLOCK];
+    uint8_t block[BLOCK] = { 0 };
 
     if (!readable_f32(t->type) || t->type == TENSOR_F32 || t->type == TENSOR_F16 ||
         t->type == TENSOR_BF16 || t->type == TENSOR_F64 || !t->contiguous)

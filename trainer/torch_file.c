@@ -251,7 +251,7 @@ static enum status add_tensors(struct archive *a, const struct pickle_value *dic
     for (const struct pickle_cell *c = dict->first; c && c->next; c = c->next->next) {
         const struct pickle_value *k = c->value, *v = c->next->value;
         struct tensor_info info;
-        if (k->type != PICKLE_TEXT || v->type != PICKLE_TENSOR)
+        if (k->type != PICKLE_TEXT || !v || v->type != PICKLE_TENSOR)
             return error_set(err, ST_FAIL, CAUSE_FORMAT,
                              "%s: data.pkl: entry %.200s is no named tensor", a->path,
                              k->type == PICKLE_TEXT ? k->text : "?");

@@ -473,9 +473,7 @@ static enum status step_object(struct machine *m, unsigned op)
     case 'b':
         return build(m);
     case ']':
-        return push_new(m, PICKLE_LIST, 0);
     case ')':
-        return push_new(m, PICKLE_LIST, 0);
     case 0x8f:
         return push_new(m, PICKLE_LIST, 0);
     case '}':

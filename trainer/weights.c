@@ -482,7 +482,7 @@ static enum status open_exported(struct exported *x, const char *from, struct er
 
     mem_free(first);
     *x = (struct exported){ .count = checkpoint ? 2 : 1 };
-    for (int i = 0; i < x->count && st == ST_OK; i++) {
+    for (int i = 0; i < 2 && i < x->count && st == ST_OK; i++) {
         char *path = checkpoint ? path_join(from, names[i]) : mem_strdup(from);
         st = path ? weights_open_file(&x->files[i], path, err)
                   : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: %s", from);

@@ -63,7 +63,8 @@ static void scores(float *S, const struct call *c, const float *A, const float *
                    int64_t n, float factor)
 {
     const int64_t W = c->H * c->D;
-    const struct product p = { 0, 1, m, n, c->D, A, B, S, W, W, KEYS, factor, 0.0f };
+    struct product p = { 0, 1, m, n, c->D, A, B, NULL, W, W, KEYS, factor, 0.0f };
+    p.C = S;
     product_run(&p);
 }
 

@@ -16,7 +16,7 @@ enum status ddpm_table_fwd_cpu(struct kctx *k, const struct view *out, const str
     (void)k;
     (void)attrs;
 
-    if (!view_f32(&out[0], DDPM_STEPS * COLUMNS))
+    if (!view_f32(&out[0], (int64_t)DDPM_STEPS * COLUMNS))
         return check_refuse("ddpm_table", out, 1, in, 0, err);
     for (int t = 0; t < DDPM_STEPS; t++) {
         const float root = t < DDPM_STEPS / 2 ? first + step * (float)t
@@ -24,7 +24,7 @@ enum status ddpm_table_fwd_cpu(struct kctx *k, const struct view *out, const str
         const float beta = root * root;
         product *= (double)(1.0f - beta);
         const float abar = (float)product;
-        float *row = table + t * COLUMNS;
+        float *row = table + (size_t)t * COLUMNS;
         row[0] = beta;
         row[1] = abar;
         row[2] = sqrtf(abar);
@@ -45,14 +45,14 @@ enum status ddpm_noise_fwd_cpu(struct kctx *k, const struct view *out, const str
     (void)attrs;
 
     bool fits = n == U * N && view_f32(&out[0], n) && view_f32(&in[0], n) && view_f32(&in[1], n) &&
-                view_is(&in[2], DT_I32, U) && view_f32(&in[3], DDPM_STEPS * COLUMNS);
+                view_is(&in[2], DT_I32, U) && view_f32(&in[3], (int64_t)DDPM_STEPS * COLUMNS);
     for (int64_t u = 0; fits && u < U; u++)
         fits = t[u] >= 0 && t[u] < DDPM_STEPS;
     if (!fits)
         return check_refuse("ddpm_noise", out, 1, in, 4, err);
 #pragma omp parallel for schedule(static) if (n > PARALLEL_MIN)
     for (int64_t j = 0; j < n; j++) {
-        const float *row = table + t[j / N] * COLUMNS;
+        const float *row = table + (size_t)t[j / N] * COLUMNS;
         z[j] = row[2] * z0[j] + row[3] * noise[j];
     }
     return ST_OK;

@@ -44,7 +44,9 @@ static inline float exp_row(float *s, float top, int64_t n)
 /* The largest of s[0..n) and `top`. */
 static inline float max_row(const float *s, float top, int64_t n)
 {
+#ifndef __clang__ /* clang 14 makes no vector of it, and says so */
 #pragma omp simd reduction(max : top)
+#endif
     for (int64_t j = 0; j < n; j++)
         top = s[j] > top ? s[j] : top;
     return top;

@@ -211,7 +211,9 @@ enum status mmfs_fwd_cpu(struct kctx *k, const struct view *out, const struct vi
         return check_refuse("mmfs", out, 1, in, 10, err);
     if (check_lists(&c, view_count(&in[8]), &longest, err) != ST_OK)
         return ST_FAIL;
-#pragma omp parallel for schedule(static) if (work_of(&c) > PARALLEL_MIN)
+    const int64_t work = work_of(&c);
+    (void)work; /* where the build has no OpenMP */
+#pragma omp parallel for schedule(static) if (work > PARALLEL_MIN)
     for (int64_t n = 0; n < Q * c.at->heads; n++) {
         const struct view_point v = view_point_at(&c, n / c.at->heads, n % c.at->heads);
         point_fwd(o + v.q * D + v.h * c.d, &c, &v);
@@ -258,7 +260,7 @@ static double sample_bwd(const struct call *c, const struct view_point *v,
     }
     const double dx = w * ((1.0 - s.fy) * (dot[1] - dot[0]) + s.fy * (dot[3] - dot[2]));
     const double dy = w * ((1.0 - s.fx) * (dot[2] - dot[0]) + s.fx * (dot[3] - dot[1]));
-    double *table = t->off_r + (c->rank[pair] * c->at->points + p) * 2;
+    double *table = t->off_r + ((int64_t)c->rank[pair] * c->at->points + p) * 2;
     table[0] += dx * scale;
     table[1] += dy * scale;
     if (g->off_q) {
@@ -357,13 +359,15 @@ enum status mmfs_bwd_cpu(struct kctx *k, const struct view *out, const struct vi
         return check_refuse("mmfs_bwd", out, 6, in, 11, err);
     if (check_lists(&c, view_count(&in[9]), &longest, err) != ST_OK)
         return ST_FAIL;
+    const int64_t work = work_of(&c);
+    (void)work; /* where the build has no OpenMP */
     if (g.off_q)
         scale_in_place(g.off_q, Q * c.off_width, at->beta_doff_q);
     if (g.att_q)
         scale_in_place(g.att_q, Q * c.att_width, at->beta_datt_q);
     if (g.value)
         scale_in_place(g.value, c.N * c.S * D, at->beta_dvalue);
-#pragma omp parallel for schedule(dynamic) reduction(| : failed) if (work_of(&c) > PARALLEL_MIN)
+#pragma omp parallel for schedule(dynamic) reduction(| : failed) if (work > PARALLEL_MIN)
     for (int64_t h = 0; h < at->heads; h++)
         failed |= !head_bwd(&c, &g, h, longest, out);
     return failed ? error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: mmfs_bwd") : ST_OK;

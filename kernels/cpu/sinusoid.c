@@ -22,7 +22,8 @@ enum status sinusoid_grid_fwd_cpu(struct kctx *k, const struct view *out, const 
 #pragma omp parallel for schedule(static) if (H * W * C > PARALLEL_MIN)
     for (int64_t n = 0; n < H * W; n++)
         for (int64_t c = 0; c < Q; c++) {
-            const float w = frequency(c, Q), row = (float)(n / W) * w, col = (float)(n % W) * w;
+            const int64_t y_at = n / W, x_at = n % W;
+            const float w = frequency(c, Q), row = (float)y_at * w, col = (float)x_at * w;
             float *cell = y + n * C + c;
             cell[0] = sinf(row);
             cell[Q] = cosf(row);
@@ -63,12 +64,13 @@ enum status sinusoid_time_fwd_cpu(struct kctx *k, const struct view *out, const 
 
     if (C % 2 != 0 || !view_f32(&out[0], N * C) || !view_is(&in[0], DT_I32, N))
         return check_refuse("sinusoid_time", out, 1, in, 1, err);
+    const int64_t half = C / 2;
     for (int64_t n = 0; n < N; n++)
-        for (int64_t c = 0; c < C / 2; c++) {
+        for (int64_t c = 0; c < half; c++) {
             /* the reference takes exp of a product here */
-            const float f = expf(-logf(10000.0f) * (float)c / (float)(C / 2));
+            const float f = expf(-logf(10000.0f) * (float)c / (float)half);
             y[n * C + c] = cosf((float)t[n] * f);
-            y[n * C + C / 2 + c] = sinf((float)t[n] * f);
+            y[n * C + half + c] = sinf((float)t[n] * f);
         }
     return ST_OK;
 }
