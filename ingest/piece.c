@@ -12,6 +12,7 @@ struct walk {
     size_t n, place_count;
     size_t unit, place; /* of the first unit that is in no piece yet */
     uint32_t number;
+    bool rest; /* the open segment's text follows what is encoded of it, behind a space */
     piece_emit_fn *emit;
     void *arg;
 };
@@ -67,22 +68,25 @@ static enum status put_slot(struct piece_maker *m, size_t place, struct error *e
 }
 
 /* The template takes one space away on each side of a slot (3.2). */
-static enum status close_segment(struct piece_maker *m, bool after_slot, bool before_slot,
+static enum status close_segment(struct walk *w, bool after_slot, bool before_slot,
                                  struct error *err)
 {
+    struct piece_maker *m = w->m;
     const char *text = (const char *)m->text.data;
     size_t size = m->text.size;
     enum status st = ST_OK;
 
-    if (after_slot && size > 0 && text[0] == ' ') {
+    if (!w->rest && after_slot && size > 0 && text[0] == ' ') {
         text++;
         size--;
     }
     if (before_slot && size > 0 && text[size - 1] == ' ')
         size--;
     if (size > 0)
-        st = tokenizer_encode_segment(m->tokenizer, &m->ids, text, size, after_slot, err);
+        st = w->rest ? tokenizer_encode_rest(m->tokenizer, &m->ids, text, size, err)
+                     : tokenizer_encode_segment(m->tokenizer, &m->ids, text, size, after_slot, err);
     m->text.size = 0;
+    w->rest = false;
     return st;
 }
 
@@ -95,12 +99,21 @@ static enum status put_slots(struct walk *w, size_t first, size_t end, bool befo
     for (size_t i = first; i < end && st == ST_OK; i++) {
         if (w->places[i].before != before)
             continue;
-        st = close_segment(w->m, *after, true, err);
+        st = close_segment(w, *after, true, err);
         if (st == ST_OK)
             st = put_slot(w->m, i, err);
         *after = true;
     }
     return st;
+}
+
+/* Moves `place` past the places of unit `u`, and returns the first of them. */
+static size_t places_of(const struct walk *w, size_t u, size_t *place)
+{
+    const size_t first = *place;
+    while (*place < w->place_count && w->places[*place].sentence == u)
+        ++*place;
+    return first;
 }
 
 /* Appends units [w->unit, end) with their slots; `place` moves past the slots used. */
@@ -111,10 +124,9 @@ static enum status put_units(struct walk *w, size_t end, size_t *place, struct e
     enum status st = ST_OK;
 
     m->text.size = 0;
+    w->rest = false;
     for (size_t u = w->unit; u < end && st == ST_OK; u++) {
-        const size_t first = *place;
-        while (*place < w->place_count && w->places[*place].sentence == u)
-            ++*place;
+        const size_t first = places_of(w, u, place);
         if (u > w->unit)
             st = buffer_append(&m->text, " ", 1, err);
         if (st == ST_OK)
@@ -124,7 +136,7 @@ static enum status put_units(struct walk *w, size_t end, size_t *place, struct e
         if (st == ST_OK)
             st = put_slots(w, first, *place, false, &after, err);
     }
-    return st == ST_OK ? close_segment(m, after, false, err) : st;
+    return st == ST_OK ? close_segment(w, after, false, err) : st;
 }
 
 static void start_piece(struct piece_maker *m)
@@ -211,25 +223,105 @@ static enum status cut_unit(struct walk *w, struct error *err)
     return st;
 }
 
+/* A piece that grows unit by unit: m->ids always are those of a piece that ends here, of which the
+ * first `closed` stay whatever follows; m->text gave the others. So the work is linear. */
+struct growth {
+    size_t end, place; /* behind the last unit, and behind its places */
+    size_t closed;
+    bool after; /* the open segment follows a slot */
+    bool anew;  /* the last unit changed ids of those before it */
+};
+
+/* Makes room for `sentence` behind the open segment. */
+static enum status join(struct walk *w, struct growth *g, const struct text *sentence,
+                        struct error *err)
+{
+    struct piece_maker *m = w->m;
+    const char *text = (const char *)m->text.data;
+    if (sentence->size > 0 && sentence->data[0] != ' ' &&
+        tokenizer_may_pause(m->tokenizer, text, m->text.size)) {
+        w->rest = true;
+        m->text.size = 0;
+        return ST_OK;
+    }
+    g->anew = m->ids.size > g->closed;
+    m->ids.size = g->closed;
+    return buffer_append(&m->text, " ", 1, err);
+}
+
+/* The ids of the open segment, which stays open. */
+static enum status encode_open(struct walk *w, struct growth *g, struct error *err)
+{
+    const size_t size = w->m->text.size;
+    const bool rest = w->rest;
+    g->closed = w->m->ids.size;
+    const enum status st = close_segment(w, g->after, false, err);
+    w->m->text.size = size;
+    w->rest = rest;
+    return st;
+}
+
+/* Adds the next unit; eos where it is the document's last. */
+static enum status grow(struct walk *w, struct growth *g, struct error *err)
+{
+    struct piece_maker *m = w->m;
+    const size_t u = g->end++;
+    const size_t first = places_of(w, u, &g->place);
+    enum status st = ST_OK;
+    bool before = false;
+
+    g->anew = false;
+    for (size_t i = first; i < g->place; i++)
+        before = before || w->places[i].before;
+    if (before) { /* what is open ends here, as it stands */
+        m->text.size = 0;
+        w->rest = false;
+    } else if (u > w->unit) {
+        st = join(w, g, &w->sentences[u], err);
+    }
+    if (st == ST_OK)
+        st = put_slots(w, first, g->place, true, &g->after, err);
+    if (st == ST_OK)
+        st = buffer_append(&m->text, w->sentences[u].data, w->sentences[u].size, err);
+    if (st == ST_OK)
+        st = put_slots(w, first, g->place, false, &g->after, err);
+    if (st == ST_OK)
+        st = encode_open(w, g, err);
+    return st == ST_OK && g->end == w->n
+               ? id_list_push(&m->ids, tokenizer_special(m->tokenizer)->eos, 1, err)
+               : st;
+}
+
 /* The next piece takes units while they fit; a first one that does not is cut. */
 static enum status next_piece(struct walk *w, struct error *err)
 {
-    size_t place = 0, end = w->unit, good = w->place;
-    enum status st = ST_OK;
+    struct piece_maker *m = w->m;
+    struct growth g = { .end = w->unit, .place = w->place };
+    size_t end = w->unit, good = w->place, ids = 0, slots = 0;
 
+    start_piece(m);
+    m->text.size = 0;
+    w->rest = false;
+    enum status st = id_list_push(&m->ids, tokenizer_special(m->tokenizer)->bos, 1, err);
     while (end < w->n && st == ST_OK) {
-        st = build(w, end + 1, &place, err);
-        if (st == ST_OK && !fits(w->m))
+        ids = m->ids.size;
+        slots = m->slots.size;
+        st = grow(w, &g, err);
+        if (st != ST_OK || !fits(m))
             break;
-        good = place;
-        end++;
+        good = g.place;
+        end = g.end;
     }
     if (st != ST_OK)
         return st;
     if (end == w->unit)
         return cut_unit(w, err);
-    if (end < w->n) /* the last try did not fit: build the one before it again */
-        st = build(w, end, &place, err);
+    if (end < g.end && g.anew) { /* the last try did not fit and left nothing to go back to */
+        st = build(w, end, &good, err);
+    } else if (end < g.end) {
+        m->ids.size = ids;
+        m->slots.size = slots;
+    }
     if (st == ST_OK)
         st = emit_built(w, err);
     w->unit = end;
@@ -241,7 +333,7 @@ enum status piece_document(struct piece_maker *m, const struct text *sentences, 
                            const struct filter_place *places, size_t place_count,
                            piece_emit_fn *emit_fn, void *arg, struct error *err)
 {
-    struct walk w = { m, sentences, places, n, place_count, 0, 0, 0, emit_fn, arg };
+    struct walk w = { m, sentences, places, n, place_count, 0, 0, 0, false, emit_fn, arg };
     size_t place = 0;
     enum status st = build(&w, n, &place, err);
 

@@ -38,9 +38,10 @@ const char *spm_version(void);
 
 /* Reads the serialised model (protocol buffers, sentencepiece_model.proto) with bounds and refuses
  * what the library would trust: sizes, NaN scores, a normaliser table that points outside itself.
- * ST_FAIL: CAUSE_FORMAT, CAUSE_LIMIT. */
+ * *at_spaces: the ids of "x y" are those of "x" and then those of "y", for any x that ends in no white
+ * space: BPE that changes no text and has no piece across a space. ST_FAIL: CAUSE_FORMAT, CAUSE_LIMIT. */
 enum status spm_check(const void *model, size_t size, uint32_t max_pieces, uint32_t max_piece_bytes,
-                      struct error *err);
+                      bool *at_spaces, struct error *err);
 
 #ifdef __cplusplus
 }

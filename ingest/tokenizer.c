@@ -20,6 +20,7 @@ struct tokenizer {
     struct spm *model;     /* as the file says */
     struct spm *no_prefix; /* variant C only: the same without the dummy prefix */
     enum tokenizer_variant variant;
+    bool at_spaces; /* spm_check */
     struct special_ids special;
     uint8_t sha256[32];
     struct id_list pad_bytes; /* the byte pieces that stand for the pad piece in text */
@@ -160,7 +161,7 @@ enum status tokenizer_open(struct tokenizer **out, const char *path,
     if (st != ST_OK)
         goto done;
     hash_sha256(t->sha256, file.data, file.size);
-    st = spm_check(file.data, file.size, opt->max_pieces, opt->max_piece_bytes, err);
+    st = spm_check(file.data, file.size, opt->max_pieces, opt->max_piece_bytes, &t->at_spaces, err);
     if (st == ST_OK)
         st = spm_open(&t->model, file.data, file.size, true, err);
     if (st == ST_OK && t->variant == TOKENIZER_C)
@@ -265,6 +266,30 @@ enum status tokenizer_encode_segment(const struct tokenizer *t, struct id_list *
     if (size == 0)
         return ST_OK;
     return spm_encode(bare ? t->no_prefix : t->model, text + offset, size, sink_put, &k, err);
+}
+
+bool tokenizer_may_pause(const struct tokenizer *t, const char *text, size_t size)
+{
+    uint32_t last = 0;
+    size_t at = size;
+    if (!t->at_spaces || size == 0)
+        return false;
+    while (at > 0 && ((uint8_t)text[--at] & 0xc0) == 0x80)
+        ; /* to the start of the last code point */
+    utf8_next(&last, text + at, size - at);
+    return !unicode_is_space(last) && last != 0x2581; /* which the model writes for a space */
+}
+
+enum status tokenizer_encode_rest(const struct tokenizer *t, struct id_list *out, const char *text,
+                                  size_t size, struct error *err)
+{
+    struct sink k = { t, out, true, false };
+    size_t offset = 0, stripped = size;
+
+    unicode_strip(text, &offset, &stripped);
+    if (t->variant != TOKENIZER_C)
+        size = stripped ? offset + stripped : 0;
+    return size ? spm_encode(t->model, text, size, sink_put, &k, err) : ST_OK;
 }
 
 enum status tokenizer_pieces(const struct tokenizer *t, struct buffer *table, struct error *err)

@@ -68,6 +68,12 @@ enum status tokenizer_encode_plain(const struct tokenizer *t, struct id_list *ou
 enum status tokenizer_encode_segment(const struct tokenizer *t, struct id_list *out,
                                      const char *text, size_t size, bool after_slot,
                                      struct error *err);
+/* May a segment that begins with `text` be encoded up to there, and what follows behind one space by
+ * tokenizer_encode_rest, with the ids of the whole? For long texts that grow. */
+bool tokenizer_may_pause(const struct tokenizer *t, const char *text, size_t size);
+/* `text`, not empty and not led by a space, goes on the segment behind one space. Appends. */
+enum status tokenizer_encode_rest(const struct tokenizer *t, struct id_list *out, const char *text,
+                                  size_t size, struct error *err);
 /* Appends the table of shards/pieces.h, for people who read ids without the model. */
 enum status tokenizer_pieces(const struct tokenizer *t, struct buffer *table, struct error *err);
 

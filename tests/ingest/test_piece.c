@@ -139,10 +139,169 @@ static void no_piece_passes_the_limits_whatever_the_document(void **state)
     tokenizer_close(&t);
 }
 
+/* ---- growing pieces against pieces built at once ---- */
+
+struct growing {
+    const struct tokenizer *t;
+    const struct piece_options *opt;
+    const struct text *sentences;
+    const struct filter_place *places;
+    size_t n, place_count;
+    size_t unit, place; /* where the next piece begins */
+    unsigned pieces;
+};
+
+/* A whole segment by the template: one space off next to a slot, then the tokenizer's rules. */
+static void put_segment(const struct growing *g, struct id_list *ids, struct buffer *text,
+                        bool after, bool before)
+{
+    struct error err = { 0 };
+    const char *p = (const char *)text->data;
+    size_t size = text->size;
+    if (after && size > 0 && p[0] == ' ') {
+        p++;
+        size--;
+    }
+    size -= before && size > 0 && p[size - 1] == ' ';
+    if (size > 0)
+        assert_int_equal(tokenizer_encode_segment(g->t, ids, p, size, after, &err), ST_OK);
+    text->size = 0;
+}
+
+/* Units [g->unit, end) at once. Returns the places used. */
+static size_t build_at_once(const struct growing *g, struct id_list *ids, size_t end)
+{
+    const struct special_ids *s = tokenizer_special(g->t);
+    struct buffer text = { 0 };
+    struct error err = { 0 };
+    bool after = false;
+    size_t k = g->place;
+    ids->size = 0;
+    id_list_push(ids, s->bos, 1, &err);
+    for (size_t u = g->unit; u < end; u++) {
+        size_t last = k;
+        while (last < g->place_count && g->places[last].sentence == u)
+            last++;
+        buffer_append(&text, " ", u > g->unit, &err);
+        for (int side = 0; side < 2; side++) {
+            if (side == 1)
+                buffer_append(&text, g->sentences[u].data, g->sentences[u].size, &err);
+            for (size_t i = k; i < last; i++) {
+                if (g->places[i].before != (side == 0))
+                    continue;
+                put_segment(g, ids, &text, after, true);
+                id_list_push(ids, s->soi, 1, &err);
+                id_list_push(ids, s->sniffer, g->opt->image_tokens, &err);
+                after = true;
+            }
+        }
+        k = last;
+    }
+    put_segment(g, ids, &text, after, false);
+    if (end == g->n)
+        id_list_push(ids, s->eos, 1, &err);
+    buffer_clear(&text);
+    return k - g->place;
+}
+
+static bool equals(const struct id_list *ids, size_t images, const struct piece *p)
+{
+    return ids->size == p->count && images == p->image_count &&
+           memcmp(ids->data, p->ids, p->count * sizeof *p->ids) == 0;
+}
+
+/* The piece is that of the most units that fit, built at once. */
+static enum status check_greedy(void *arg, const struct piece *p, struct error *err)
+{
+    struct growing *g = arg;
+    struct id_list ids = { 0 };
+    size_t end = g->unit, used = 0;
+    bool equal = false;
+    (void)err;
+    assert_int_equal(p->number, g->pieces++);
+    while (end < g->n) {
+        const size_t more = build_at_once(g, &ids, end + 1);
+        if (ids.size > g->opt->seq_len || more > g->opt->max_images)
+            break;
+        equal = equals(&ids, more, p);
+        used = more;
+        end++;
+    }
+    if (!equal)
+        fail_msg("piece %u of units %zu to %zu differs", p->number, g->unit, end);
+    for (size_t i = 0; i < used; i++)
+        assert_in_range(p->images[i].place, g->place, g->place + used - 1);
+    g->unit = end;
+    g->place += used;
+    id_list_clear(&ids);
+    return ST_OK;
+}
+
+static void a_piece_that_grows_equals_one_built_at_once(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "The pond liner.",
+        "",
+        " leads with a space",
+        "ends with one ",
+        "\xc2\xa0hard\xc2\xa0",
+        "\t",
+        "a\xe2\x96\x81mark\xe2\x96\x81",
+        "\xe7\xbb\x99",
+        "\xf0\x9f\x90\xb8 frog",
+        "woman in",
+        "  ",
+        "iris\n",
+        "\xe3\x80\x80wide",
+        "</s> no end",
+        "7 12 2048",
+        "x",
+    };
+    enum { TEXTS = sizeof texts / sizeof *texts };
+    uint32_t x = 7;
+    unsigned pieces = 0;
+    for (int variant = TOKENIZER_A; variant <= TOKENIZER_C; variant++) {
+        struct tokenizer_options o;
+        struct tokenizer *t = NULL;
+        struct error err = { 0 };
+        tokenizer_options_init(&o);
+        o.variant = (enum tokenizer_variant)variant;
+        assert_int_equal(
+            tokenizer_open(&t, TEST_GOLDENS "/data/tokenizer/tokenizer.model", &o, &err), ST_OK);
+        for (unsigned trial = 0; trial < 300; trial++) {
+            struct text sentences[60];
+            struct filter_place places[180];
+            struct piece_options opt = { 50 + trial % 60, 1 + trial % 4, 5 };
+            struct piece_maker m;
+            size_t n = 0, k = 0;
+            for (; n < 5 + trial % 55; n++) {
+                x = x * 1664525u + 1013904223u;
+                const char *s = texts[(x >> 10) % TEXTS];
+                sentences[n] = (struct text){ s, strlen(s) };
+                if ((x >> 20) % 4 == 0) {
+                    places[k] = (struct filter_place){ (uint32_t)k, (uint32_t)n, (x >> 23) & 1 };
+                    k++;
+                }
+            }
+            struct growing g = { t, &opt, sentences, places, n, k, 0, 0, 0 };
+            piece_maker_init(&m, t, &opt);
+            assert_int_equal(piece_document(&m, sentences, n, places, k, check_greedy, &g, &err),
+                             ST_OK);
+            assert_int_equal(g.unit, n);
+            pieces += g.pieces;
+            piece_maker_clear(&m);
+        }
+        tokenizer_close(&t);
+    }
+    assert_true(pieces > 3000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents_become_the_reference_pieces),
+        cmocka_unit_test(a_piece_that_grows_equals_one_built_at_once),
         cmocka_unit_test(no_piece_passes_the_limits_whatever_the_document),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -159,23 +159,26 @@ static void a_model_cut_or_flipped_anywhere_is_refused_or_still_safe(void **stat
     (void)state;
     size_t size = 0;
     uint8_t *model = test_read_file(MODEL, &size);
+    bool at_spaces = false;
     struct error err = { 0 };
 
-    assert_int_equal(spm_check(model, size, 1000000, 4096, &err), ST_OK);
-    assert_int_equal(spm_check(model, size, 1999, 4096, &err), ST_FAIL);
+    assert_int_equal(spm_check(model, size, 1000000, 4096, &at_spaces, &err), ST_OK);
+    assert_true(at_spaces);
+    assert_int_equal(spm_check(model, size, 1999, 4096, &at_spaces, &err), ST_FAIL);
     assert_int_equal(err.cause, CAUSE_LIMIT);
     error_clear(&err);
-    assert_int_equal(spm_check(model, size, 2000, 4096, &err), ST_OK);
-    assert_int_equal(spm_check(model, size, 2000, 47, &err), ST_FAIL); /* 16 marks are 48 bytes */
+    assert_int_equal(spm_check(model, size, 2000, 4096, &at_spaces, &err), ST_OK);
+    assert_int_equal(spm_check(model, size, 2000, 47, &at_spaces, &err),
+                     ST_FAIL); /* 16 marks are 48 bytes */
     assert_int_equal(err.cause, CAUSE_LIMIT);
     error_clear(&err);
-    assert_int_equal(spm_check("", 0, 2000, 48, &err), ST_FAIL);
+    assert_int_equal(spm_check("", 0, 2000, 48, &at_spaces, &err), ST_FAIL);
     assert_int_equal(err.cause, CAUSE_FORMAT);
     for (size_t cut = 1; cut < size; cut += 97) {
         uint8_t *part = test_copy_exact(model, cut);
         struct spm *s = NULL;
         error_clear(&err);
-        if (spm_check(part, cut, 1000000, 4096, &err) == ST_OK)
+        if (spm_check(part, cut, 1000000, 4096, &at_spaces, &err) == ST_OK)
             spm_open(&s, part, cut, true, &err);
         spm_close(&s);
         free(part);
@@ -192,10 +195,41 @@ static void a_normaliser_table_that_points_outside_is_refused(void **state)
                         4,    0,    0,    0,      /* trie of 4 bytes */
                         0,    0x04, 0,    0,      /* a unit with offset 1 */
                         0 };
+    bool at_spaces = false;
     struct error err = { 0 };
-    assert_int_equal(spm_check(model, sizeof model, 10, 10, &err), ST_FAIL);
+    assert_int_equal(spm_check(model, sizeof model, 10, 10, &at_spaces, &err), ST_FAIL);
     assert_int_equal(err.cause, CAUSE_FORMAT);
     assert_non_null(strstr(err.text, "outside"));
+}
+
+/* A sound model with `more` behind it, which the format merges into what stands there. */
+static bool may_pause_with(const char *more, size_t more_size)
+{
+    size_t size = 0;
+    uint8_t *model = test_read_file(MODEL, &size);
+    uint8_t *longer = malloc(size + more_size);
+    bool at_spaces = false;
+    struct error err = { 0 };
+    assert_non_null(longer);
+    memcpy(longer, model, size);
+    memcpy(longer + size, more, more_size);
+    assert_int_equal(spm_check(longer, size + more_size, 1000000, 4096, &at_spaces, &err), ST_OK);
+    free(model);
+    free(longer);
+    return at_spaces;
+}
+
+static void a_model_that_sees_across_spaces_is_told_from_one_that_does_not(void **state)
+{
+    (void)state;
+    assert_true(may_pause_with("", 0));
+    assert_true(may_pause_with("\x0a\x06\x0a\x04\xe2\x96\x81q", 8));  /* piece "_q" */
+    assert_false(may_pause_with("\x0a\x06\x0a\x04q\xe2\x96\x81", 8)); /* piece "q_" */
+    assert_false(may_pause_with("\x0a\x05\x0a\x01q\x18\x04", 7));     /* user-defined */
+    assert_false(may_pause_with("\x12\x02\x18\x01", 4));              /* unigram */
+    assert_false(may_pause_with("\x1a\x02\x20\x01", 4));              /* removes spaces */
+    assert_false(may_pause_with("\x1a\x02\x18\x00", 4));              /* no dummy prefix */
+    assert_false(may_pause_with("\x12\x03\xc0\x01\x01", 5));          /* spaces behind words */
 }
 
 int main(void)
@@ -205,6 +239,7 @@ int main(void)
         cmocka_unit_test(variants_equal_the_reference_templates),
         cmocka_unit_test(special_strings_in_text_never_become_special_ids),
         cmocka_unit_test(a_model_cut_or_flipped_anywhere_is_refused_or_still_safe),
+        cmocka_unit_test(a_model_that_sees_across_spaces_is_told_from_one_that_does_not),
         cmocka_unit_test(a_normaliser_table_that_points_outside_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
