@@ -93,11 +93,11 @@ static void far_coordinates_are_clamped_and_bounded(void **state)
 /* An independent, slow reading of the definition in data.md 7.4: the dense walk. */
 static void slow_polygon(uint8_t *columns, const double *xy, size_t points, int h, int w)
 {
-    const size_t cap = 4u << 20;
-    int *u = malloc(cap * sizeof *u), *v = malloc(cap * sizeof *v), *x = malloc(points * sizeof *x),
-        *y = malloc(points * sizeof *y);
+    static int u[1 << 18], v[1 << 18]; /* 20 edges of at most 5 x 20 x 64 steps */
+    int x[20], y[20];
     size_t m = 0;
 
+    assert_true(points <= 20);
     for (size_t i = 0; i < points; i++) {
         x[i] = (int)(5 * xy[2 * i] + .5);
         y[i] = (int)(5 * xy[2 * i + 1] + .5);
@@ -128,10 +128,6 @@ static void slow_polygon(uint8_t *columns, const double *xy, size_t points, int 
              p++)
             columns[p] ^= 1;
     }
-    free(u);
-    free(v);
-    free(x);
-    free(y);
 }
 
 static void the_short_walk_equals_the_dense_walk(void **state)
