@@ -104,7 +104,7 @@ static enum status read_end64(const struct zip *z, struct ends *e, struct error 
 
 static enum status read_ends(const struct zip *z, struct ends *e, struct error *err)
 {
-    uint8_t r[END_SIZE];
+    uint8_t r[END_SIZE] = { 0 };
     uint64_t end = 0;
     enum status st = find_end(z, &e->at, r, err);
     if (st != ST_OK)

@@ -97,7 +97,7 @@ draws|dropout|s/x\[i \* P + e\] \* keep/x[i * P + e]/
 draws|dropout|s/? 0.0f : (float)(1.0/? 1.0f : (float)(1.0/
 draws|random|s/at_x % C \* P + at_x \/ C/at_x/
 draws|random|s/2.0 \* u - 1.0/u/
-draws|sinusoid|s/(float)(n % W) \* w;/(float)(n \/ W) * w;/
+draws|sinusoid|s/x_at = n % W/x_at = n \/ W/
 draws|sinusoid|s/y\[n \* C + c\] = cosf/y[n * C + c] = sinf/
 draws|sinusoid|s/10000.0f, (float)k/1000.0f, (float)k/
 draws|ddpm|s/1.0f - beta)/1.0f + beta)/
@@ -116,44 +116,42 @@ attention|exp|s/p = p \* r + 0.5f/p = p * r + 0.25f/
 LIST
 }
 
-# The build's own link line of a test, with the mutant in front of the libraries.
-link_line() { # test object binary
-    (cd "$build_dir" && ninja -t commands "tests/test_kernels_$1") | tail -n 1 |
-        sed "s# -o tests/test_kernels_$1 # $2 -o $3 #"
-}
+# The build's own link line of each test; a mutant goes in front of its libraries.
+for test in $(mutants | cut -d '|' -f 1 | sort -u); do
+    (cd "$build_dir" && ninja -t commands "tests/test_kernels_$test") | tail -n 1 >"$scratch/$test.link"
+done
 
-survivors=0 total=0
-while IFS='|' read -r test file script; do
-    case "$test|$file|$script" in *"$only"*) ;; *) continue ;; esac
-    total=$((total + 1))
-    mutant=$scratch/$file.c
-    flags=()
+# One mutant, "test|file|sed script": prints a line, "killed" where its test fails as it should.
+judge() {
+    IFS='|' read -r test file script <<<"$1"
+    own=$(mktemp -d -p "$scratch")
+    mutant=$own/$file.c
     if [ "$file" = exp ]; then # a private header: break it in front of its user
-        mkdir -p "$scratch/kernels/cpu"
-        sed "$script" "$source_dir/kernels/cpu/exp_private.h" >"$scratch/kernels/cpu/exp_private.h"
+        mkdir -p "$own/kernels/cpu"
+        sed "$script" "$source_dir/kernels/cpu/exp_private.h" >"$own/kernels/cpu/exp_private.h"
         cp "$source_dir/kernels/cpu/attention.c" "$mutant"
-        flags=(-I"$scratch")
-        changed=$scratch/kernels/cpu/exp_private.h original=$source_dir/kernels/cpu/exp_private.h
+        changed=$own/kernels/cpu/exp_private.h original=$source_dir/kernels/cpu/exp_private.h
     else
         sed "$script" "$source_dir/kernels/cpu/$file.c" >"$mutant"
         changed=$mutant original=$source_dir/kernels/cpu/$file.c
     fi
-    if cmp -s "$changed" "$original"; then
-        echo "STALE    $file: $script"
-        survivors=$((survivors + 1))
-        continue
-    fi
-    if ! "$compiler" -std=c17 -O1 -w -fopenmp -ffp-contract=off -D_GNU_SOURCE "${flags[@]}" -I"$source_dir" \
-        -c "$mutant" -o "$scratch/mutant.o" 2>"$scratch/log"; then
-        echo "BROKEN   $file: $script"
-        survivors=$((survivors + 1))
-        continue
-    fi
-    (cd "$build_dir" && eval "$(link_line "$test" "$scratch/mutant.o" "$scratch/mutant")")
-    if timeout 60 "$scratch/mutant" </dev/null >/dev/null 2>&1; then
+    cmp -s "$changed" "$original" && { echo "STALE    $file: $script"; return; }
+    "$compiler" -std=c17 -O1 -w -fopenmp -ffp-contract=off -D_GNU_SOURCE -I"$own" -I"$source_dir" \
+        -c "$mutant" -o "$own/mutant.o" 2>"$own/log" || { echo "BROKEN   $file: $script"; return; }
+    link=$(sed "s# -o tests/test_kernels_$test # $own/mutant.o -o $own/mutant #" "$scratch/$test.link")
+    (cd "$build_dir" && eval "$link") || { echo "UNLINKED $file: $script"; return; }
+    if OMP_NUM_THREADS=1 timeout 60 "$own/mutant" </dev/null >/dev/null 2>&1; then
         echo "SURVIVED $file: $script"
-        survivors=$((survivors + 1))
+    else
+        echo "killed"
     fi
-done < <(mutants)
-echo "$total mutants, $survivors not caught"
-[ "$total" -gt 0 ] && [ "$survivors" -eq 0 ]
+    rm -rf "$own"
+}
+export -f judge
+export scratch source_dir build_dir compiler
+
+mutants | grep -F -- "$only" | tr '\n' '\0' | xargs -0 -r -P "$(nproc)" -n 1 bash -c 'judge "$1"' judge >"$scratch/verdicts"
+grep -v '^killed$' "$scratch/verdicts" || true
+total=$(wc -l <"$scratch/verdicts") killed=$(grep -c '^killed$' "$scratch/verdicts" || true)
+echo "$total mutants, $((total - killed)) not caught"
+[ "$total" -gt 0 ] && [ "$killed" -eq "$total" ]
