@@ -17,7 +17,11 @@ enum { EXIT_USAGE = 64, EXIT_DATA = 65 };
 struct arguments {
     const char *out, *tokenizer, *seed, *part, *exclude;
     struct option_list images, captions, limits, inputs;
-    double min_similarity, keep_single;
+    double min_similarity, keep_single, max_aspect;
+    int64_t min_side;
+    uint64_t min_bytes;
+    int pick, caption_unit;
+    bool drop_flagged, any_captions;
     int64_t max_images, min_caption, seq_len, image_tokens, images_per_seq, max_side;
     int64_t inputs_per_shard, jobs, tolerance;
     uint64_t memory;
@@ -25,6 +29,8 @@ struct arguments {
     bool strict, dry_run, show_limits;
 };
 
+static const char *const pick_names[] = { "random", "first", "top_sim", NULL };
+static const char *const unit_names[] = { "characters", "words", "tokens", NULL };
 static const char *const variant_names[] = { "A", "B", "C", NULL };
 static const char *const jpeg_names[] = { "keep", "baseline", "optimise", NULL };
 
@@ -113,6 +119,8 @@ static void fill_arguments(struct arguments *a, const struct ingest_options *o)
     *a = (struct arguments){ .min_similarity = o->filter.min_similarity,
                              .keep_single = o->filter.keep_single,
                              .max_images = o->filter.max_images,
+                             .pick = (int)o->filter.pick,
+                             .caption_unit = (int)o->filter.caption_unit,
                              .min_caption = o->filter.min_caption,
                              .seq_len = o->piece.seq_len,
                              .image_tokens = o->piece.image_tokens,
@@ -141,6 +149,13 @@ static enum status fill_options(struct ingest_options *o, const struct arguments
     o->filter.keep_single = a->keep_single;
     o->filter.max_images = (uint32_t)a->max_images;
     o->filter.min_caption = (uint32_t)a->min_caption;
+    o->filter.pick = (enum filter_pick)a->pick;
+    o->filter.drop_flagged = a->drop_flagged;
+    o->filter.caption_unit = (enum filter_unit)a->caption_unit;
+    o->filter.min_side = (uint32_t)a->min_side;
+    o->filter.max_aspect = a->max_aspect;
+    o->filter.min_bytes = a->min_bytes;
+    o->any_captions = a->any_captions;
     o->piece.seq_len = (uint32_t)a->seq_len;
     o->piece.image_tokens = (uint32_t)a->image_tokens;
     o->piece.max_images = (uint32_t)a->images_per_seq;
@@ -175,7 +190,7 @@ static const struct command_help help[INGEST_KINDS] = {
       "ccs_synthetic_filtered_large.json tars/\n" },
 };
 
-enum { OWN_OPTIONS = 4, SHARED_OPTIONS = 19, ALL_OPTIONS = OWN_OPTIONS + SHARED_OPTIONS };
+enum { OWN_OPTIONS = 6, SHARED_OPTIONS = 22, ALL_OPTIONS = OWN_OPTIONS + SHARED_OPTIONS };
 
 /* The options of one kind first, then those of both. Returns their number. */
 static size_t list_options(struct option *out, struct arguments *a, enum ingest_kind kind)
@@ -189,13 +204,21 @@ static size_t list_options(struct option *out, struct arguments *a, enum ingest_
         { "max-images", OPTION_INT, &a->max_images, "N", "of a document (6)", 1, 1e9, NULL },
         { "keep-single", OPTION_REAL, &a->keep_single, "P",
           "probability to keep a document with one image (0.5)", 0, 1, NULL },
+        { "pick", OPTION_CHOICE, &a->pick, "random|first|top_sim",
+          "which images stay where there are more than --max-images (random)", 0, 0, pick_names },
+        { "drop-flagged", OPTION_FLAG, &a->drop_flagged, NULL,
+          "drop documents with could_have_url_duplicate; exact duplicates always go", 0, 0, NULL },
     };
     const struct option pairs[] = {
         { "captions", OPTION_LIST, &a->captions, "FILE.json",
           "captions by URL instead of the samples' own; repeatable, the first entry wins", 0, 0,
           NULL },
-        { "min-caption", OPTION_INT, &a->min_caption, "N", "characters of a caption (10)", 0, 1e9,
+        { "min-caption", OPTION_INT, &a->min_caption, "N", "length of a caption (10)", 0, 1e9,
           NULL },
+        { "caption-unit", OPTION_CHOICE, &a->caption_unit, "characters|words|tokens",
+          "what --min-caption counts (characters)", 0, 0, unit_names },
+        { "any-captions", OPTION_FLAG, &a->any_captions, NULL,
+          "take BLIP's files of web captions and of the smaller captioner too", 0, 0, NULL },
     };
     const struct option shared[SHARED_OPTIONS] = {
         { "out", OPTION_TEXT, &a->out, "DATASET", "the folder to make", 0, 0, NULL },
@@ -212,6 +235,11 @@ static size_t list_options(struct option *out, struct arguments *a, enum ingest_
           "how JPEGs are stored, always without loss (baseline)", 0, 0, jpeg_names },
         { "max-side", OPTION_INT, &a->max_side, "N",
           "re-encode pictures of a longer side, with loss (off)", 0, 16384, NULL },
+        { "min-side", OPTION_INT, &a->min_side, "N",
+          "pixels of a picture's shorter side (off; under 10 never)", 0, 16384, NULL },
+        { "max-aspect", OPTION_REAL, &a->max_aspect, "X", "longer side by shorter (off)", 0, 1e9,
+          NULL },
+        { "min-bytes", OPTION_BYTES, &a->min_bytes, "SIZE", "of a picture file (off)", 0, 0, NULL },
         { "inputs-per-shard", OPTION_INT, &a->inputs_per_shard, "N",
           kind == INGEST_MMC4 ? "input files of a work unit (32)"
                               : "input files of a work unit (1)",
@@ -232,7 +260,8 @@ static size_t list_options(struct option *out, struct arguments *a, enum ingest_
         { "show-limits", OPTION_FLAG, &a->show_limits, NULL, "print the limits and end", 0, 0,
           NULL },
     };
-    const size_t own = kind == INGEST_MMC4 ? 4 : 2;
+    const size_t own =
+        kind == INGEST_MMC4 ? sizeof mmc4 / sizeof *mmc4 : sizeof pairs / sizeof *pairs;
     memcpy(out, kind == INGEST_MMC4 ? mmc4 : pairs, own * sizeof *out);
     memcpy(out + own, shared, sizeof shared);
     return own + SHARED_OPTIONS;

@@ -188,6 +188,20 @@ static enum status write_reasons(struct buffer *out, const char *what, const str
     return st;
 }
 
+static enum status write_notes(struct buffer *out, const struct manifest *m, struct error *err)
+{
+    struct tally notes = { 0 };
+    enum status st = ST_OK;
+    for (size_t i = 0; i < m->total.input_count && st == ST_OK; i++)
+        st = tally_merge(&notes, &m->total.inputs[i].notes, err);
+    if (st == ST_OK && notes.size > 0)
+        st = buffer_printf(out, err, "\nodd but kept\n");
+    for (size_t i = 0; i < notes.size && st == ST_OK; i++)
+        st = buffer_printf(out, err, "  %-35s %10" PRIu64 "\n", notes.names[i], notes.counts[i]);
+    tally_clear(&notes);
+    return st;
+}
+
 static enum status write_inputs(struct buffer *out, const struct manifest *m, struct error *err)
 {
     enum status st = buffer_printf(out, err, "\n%zu input file%s\n", m->total.input_count,
@@ -226,6 +240,8 @@ static enum status write_text(struct buffer *out, const struct manifest *m,
         st = write_reasons(out, "records", &m->records, err);
     if (st == ST_OK)
         st = write_reasons(out, "pictures", &m->pictures, err);
+    if (st == ST_OK)
+        st = write_notes(out, m, err);
     if (st == ST_OK)
         st = write_inputs(out, m, err);
     if (st == ST_OK)

@@ -49,17 +49,18 @@ struct document_image {
 struct document {
     struct arena *arena;
     enum document_kind kind;
-    struct text file;    /* FILE or TAR of 2.3.1 */
-    uint64_t line;       /* from 0; documents only */
-    struct text key;     /* KEY; pairs only (data NULL otherwise) */
-    uint64_t offset;     /* of the raw record in its decompressed stream */
-    uint64_t length;     /* bytes of the raw record */
+    struct text file; /* FILE or TAR of 2.3.1 */
+    uint64_t line;    /* from 0; documents only */
+    struct text key;  /* KEY; pairs only (data NULL otherwise) */
+    uint64_t offset;  /* of the raw record in its decompressed stream */
+    uint64_t length;  /* bytes of the raw record */
     struct text url;
     const struct text *sentences; /* text_list, or the caption (see `caption`) */
     size_t sentence_count;
     enum document_caption caption;
     struct document_image *images;
     size_t image_count;
+    bool flagged;      /* could_have_url_duplicate: the URL may come again */
     uint64_t replaced; /* invalid UTF-8 parts replaced by U+FFFD */
 };
 

@@ -19,11 +19,14 @@ static const struct {
     [FILTER_F4_MAX_IMAGES] = { "F4-max-images", "more pictures than a document may keep" },
     [FILTER_F5_SINGLE_IMAGE] = { "F5-single-image",
                                  "a single picture is left and the draw was drop" },
-    [FILTER_F7_SHORT_CAPTION] = { "F7-short-caption", "caption has too few characters" },
+    [FILTER_F7_SHORT_CAPTION] = { "F7-short-caption", "caption is too short" },
     [FILTER_F8_CAPTION] = { "F8-caption", "caption is no text or empty" },
     [FILTER_F8_NO_CAPTION] = { "F8-no-caption", "the caption files have no entry for the URL" },
     [FILTER_F10_DUPLICATE] = { "F10-duplicate", "exact duplicate of an earlier document" },
-    [FILTER_F11_SIZE] = { "F11-size", "a side of the picture is under 10 pixels" },
+    [FILTER_F10_FLAGGED] = { "F10-flagged", "could_have_url_duplicate is set" },
+    [FILTER_F11_SIZE] = { "F11-size", "a side of the picture is under 10 pixels or --min-side" },
+    [FILTER_F11_ASPECT] = { "F11-aspect", "the picture is longer than --max-aspect" },
+    [FILTER_F11_BYTES] = { "F11-bytes", "the picture has fewer bytes than --min-bytes" },
     [FILTER_F16_EXCLUDED] = { "F16-excluded", "named by the exclusion list" },
 };
 
@@ -74,7 +77,23 @@ enum status filter_options_check(const struct filter_options *opt, struct error 
         return error_set(err, ST_FAIL, CAUSE_ARG, "--max-images: at least 1");
     if (!(opt->keep_single >= 0.0 && opt->keep_single <= 1.0))
         return error_set(err, ST_FAIL, CAUSE_ARG, "--keep-single: a probability, 0 to 1");
+    if (opt->max_aspect != 0.0 && !(opt->max_aspect >= 1.0))
+        return error_set(err, ST_FAIL, CAUSE_ARG, "--max-aspect: 1 at least, or 0 for none");
     return ST_OK;
+}
+
+enum { SMALLEST_SIDE = 10 }; /* pixels; always */
+
+enum filter_reason filter_picture(const struct filter_options *opt, uint32_t width, uint32_t height,
+                                  uint64_t bytes)
+{
+    const uint32_t shorter = width < height ? width : height;
+    const uint32_t longer = width < height ? height : width;
+    if (shorter < SMALLEST_SIDE || shorter < opt->min_side)
+        return FILTER_F11_SIZE;
+    if (opt->max_aspect > 0.0 && (double)longer > opt->max_aspect * (double)shorter)
+        return FILTER_F11_ASPECT;
+    return bytes < opt->min_bytes ? FILTER_F11_BYTES : FILTER_NONE;
 }
 
 /* Sizes go in front of the bytes, so that no two different records give the same stream. */

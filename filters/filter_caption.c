@@ -28,16 +28,31 @@ static size_t normalise(char *out, size_t at, uint64_t *points, bool *space, con
     return at;
 }
 
-enum status filter_caption(enum filter_reason *reason, struct text *caption, uint64_t *points,
-                           const struct document *d, const struct filter_options *opt,
+/* Words are runs between the single spaces of a normalised caption. */
+static enum status measure(uint64_t *length, const struct text *caption,
+                           const struct filter_options *opt, filter_tokens_fn *tokens, void *arg,
                            struct error *err)
+{
+    if (opt->caption_unit == FILTER_TOKENS)
+        return tokens(arg, length, caption, err);
+    if (opt->caption_unit == FILTER_WORDS) {
+        *length = caption->size > 0;
+        for (size_t i = 0; i < caption->size; i++)
+            *length += caption->data[i] == ' ';
+    }
+    return ST_OK;
+}
+
+enum status filter_caption(enum filter_reason *reason, struct text *caption, uint64_t *length,
+                           const struct document *d, const struct filter_options *opt,
+                           filter_tokens_fn *tokens, void *arg, struct error *err)
 {
     size_t room = 1;
     bool space = false;
 
     *reason = FILTER_F8_CAPTION;
     *caption = (struct text){ NULL, 0 };
-    *points = 0;
+    *length = 0;
     if (d->caption != DOCUMENT_CAPTION_STRING && d->caption != DOCUMENT_CAPTION_LIST)
         return ST_OK;
     for (size_t i = 0; i < d->sentence_count; i++)
@@ -49,13 +64,15 @@ enum status filter_caption(enum filter_reason *reason, struct text *caption, uin
     size_t size = 0;
     for (size_t i = 0; i < d->sentence_count; i++) {
         space = space || i > 0; /* a list is joined with one space */
-        size = normalise(out, size, points, &space, &d->sentences[i]);
+        size = normalise(out, size, length, &space, &d->sentences[i]);
     }
     out[size] = 0;
     *caption = (struct text){ out, size };
-    if (size > 0)
-        *reason = *points < opt->min_caption ? FILTER_F7_SHORT_CAPTION : FILTER_NONE;
-    return ST_OK;
+    if (size == 0)
+        return ST_OK;
+    const enum status st = measure(length, caption, opt, tokens, arg, err);
+    *reason = *length < opt->min_caption ? FILTER_F7_SHORT_CAPTION : FILTER_NONE;
+    return st;
 }
 
 bool filter_pair_before(const struct document *d, uint64_t seed)

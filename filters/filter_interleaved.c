@@ -61,20 +61,52 @@ static bool draw_single(struct chain *c)
     return rng_bernoulli(&g, 1.0 - c->opt->keep_single);
 }
 
-/* Step 5: D1 order, verified until enough are found. */
+struct ranked {
+    double similarity;
+    uint64_t at; /* in the list of survivors */
+};
+
+static int by_similarity(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->similarity != y->similarity)
+        return x->similarity > y->similarity ? -1 : 1;
+    return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* F4: in which order the survivors are tried. */
+static enum status order_survivors(struct chain *c, struct error *err)
+{
+    struct filter_result *r = c->out;
+    const size_t n = r->survivor_count;
+    struct ranked *ranked = arena_alloc(c->d->arena, n, sizeof *ranked);
+    struct rng g;
+
+    r->walk = arena_alloc(c->d->arena, n, sizeof *r->walk);
+    if (!r->walk || !ranked)
+        return no_memory(err);
+    if (c->opt->pick == FILTER_PICK_RANDOM) {
+        document_draw(&g, c->opt->seed, "D1", c->d);
+        rng_pick(&g, r->walk, n, n);
+        return ST_OK;
+    }
+    for (size_t i = 0; i < n; i++)
+        ranked[i] = (struct ranked){ c->d->images[r->survivors[i]].similarity, i };
+    if (c->opt->pick == FILTER_PICK_TOP_SIM)
+        qsort(ranked, n, sizeof *ranked, by_similarity);
+    for (size_t i = 0; i < n; i++)
+        r->walk[i] = ranked[i].at;
+    return ST_OK;
+}
+
+/* Step 5: verified in order until enough are found. */
 static enum status walk_survivors(struct chain *c, struct error *err)
 {
     struct filter_result *r = c->out;
     const size_t n = r->survivor_count;
 
-    if (n > c->opt->max_images) {
-        struct rng g;
-        r->walk = arena_alloc(c->d->arena, n, sizeof *r->walk);
-        if (!r->walk)
-            return no_memory(err);
-        document_draw(&g, c->opt->seed, "D1", c->d);
-        rng_pick(&g, r->walk, n, n);
-    }
+    if (n > c->opt->max_images && order_survivors(c, err) != ST_OK)
+        return ST_FAIL;
     for (size_t i = 0; i < n; i++) {
         const uint32_t index = r->survivors[r->walk ? r->walk[i] : i];
         struct filter_image *image = &r->images[index];
@@ -118,6 +150,18 @@ static void place_images(struct chain *c)
         r->places[i].before = rng_bernoulli(&g, 0.5);
     }
     qsort(r->places, r->place_count, sizeof *r->places, by_element);
+}
+
+uint64_t filter_disagreements(const struct document *d)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < d->image_count; i++) {
+        const struct document_image *m = &d->images[i];
+        const bool both_nan = isnan(m->similarity) && isnan(m->matrix);
+        if (m->usable && m->has_similarity && m->has_matrix && m->similarity != m->matrix)
+            n += !(fabs(m->similarity - m->matrix) <= 1e-4) && !both_nan;
+    }
+    return n;
 }
 
 enum status filter_interleaved(struct filter_result *out, const struct document *d,

@@ -11,6 +11,18 @@
 #include "core/log.h"
 #include "ingest/table.h"
 
+bool captions_sibling(const char *path)
+{
+    static const char *const siblings[] = {
+        "ccs_filtered.json",   "ccs_filtered_large.json",   "ccs_synthetic_filtered.json",
+        "laion_filtered.json", "laion_filtered_large.json", "laion_synthetic_filtered.json"
+    };
+    for (size_t i = 0; i < sizeof siblings / sizeof *siblings; i++)
+        if (strcmp(path_base(path), siblings[i]) == 0)
+            return true;
+    return false;
+}
+
 struct captions {
     struct table *table;
 };

@@ -4,6 +4,7 @@
 #ifndef DEEM_INGEST_CAPTIONS_H
 #define DEEM_INGEST_CAPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,6 +12,10 @@
 #include "core/error.h"
 #include "core/mem.h"
 #include "ingest/source.h"
+
+/* By its name, is it a sibling of BLIP's `ccs|laion_synthetic_filtered_large.json`: without `synthetic`
+ * (web captions) or without `_large` (the smaller captioner)? */
+bool captions_sibling(const char *path);
 
 struct captions;
 /* Reads `paths` into the folder `work`, or opens the table that lies there. Bad entries are counted

@@ -58,6 +58,12 @@ static enum status check_options(const struct ingest_options *opt, struct error 
         return error_set(err, ST_FAIL, CAUSE_ARG, "--out and --tokenizer are needed");
     if (opt->inputs_per_shard < 1 || opt->records_per_unit < 1)
         return error_set(err, ST_FAIL, CAUSE_ARG, "--inputs-per-shard: at least 1");
+    for (size_t i = 0; i < opt->caption_count && !opt->any_captions; i++)
+        if (captions_sibling(opt->captions[i]))
+            return error_set(err, ST_FAIL, CAUSE_ARG,
+                             "%s: not the captions of BLIP's large captioner "
+                             "(*_synthetic_filtered_large.json); --any-captions takes it",
+                             opt->captions[i]);
     if (opt->parts > 0 && opt->part >= opt->parts)
         return error_set(err, ST_FAIL, CAUSE_ARG, "--part: I/N with I from 0 to N-1");
     return piece_options_check(&opt->piece, err);

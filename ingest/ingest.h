@@ -28,6 +28,7 @@ struct ingest_options {
     size_t image_count;
     const char *const *captions; /* pairs: JSON files that replace the captions */
     size_t caption_count;
+    bool any_captions;   /* also BLIP's siblings: web captions, those of the smaller captioner */
     const char *exclude; /* list of URLs, picture hashes, record keys; NULL: none */
 
     /* What comes out. */

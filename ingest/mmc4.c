@@ -235,9 +235,10 @@ static enum status read_image_info(struct mmc4 *p, struct document *d, enum json
 static enum status read_member(struct mmc4 *p, struct document *d, struct error *err)
 {
     const bool url = key_is(p, "url"), texts = key_is(p, "text_list"),
-               images = key_is(p, "image_info"), matrix = key_is(p, "similarity_matrix");
+               images = key_is(p, "image_info"), matrix = key_is(p, "similarity_matrix"),
+               flag = key_is(p, "could_have_url_duplicate");
     enum json_event e = JSON_NULL;
-    if (!url && !texts && !images && !matrix)
+    if (!url && !texts && !images && !matrix && !flag)
         return json_skip(p->json, err);
     const enum status st = json_next(p->json, &e, err);
     if (st != ST_OK)
@@ -248,6 +249,11 @@ static enum status read_member(struct mmc4 *p, struct document *d, struct error 
         return read_text_list(p, d, e, err);
     if (images)
         return read_image_info(p, d, e, err);
+    if (flag) {
+        int64_t n = 0;
+        d->flagged = e == JSON_TRUE || (json_int64(p->json, &n) && n == 1);
+        return json_skip(p->json, err);
+    }
     p->has_matrix = e == JSON_ARRAY_BEGIN;
     p->matrix = json_offset(p->json);
     return json_skip(p->json, err);

@@ -344,6 +344,17 @@ enum status piece_document(struct piece_maker *m, const struct text *sentences, 
     return st;
 }
 
+enum status piece_tokens(void *maker, uint64_t *tokens, const struct text *caption,
+                         struct error *err)
+{
+    struct piece_maker *m = maker;
+    start_piece(m);
+    const enum status st =
+        tokenizer_encode_segment(m->tokenizer, &m->ids, caption->data, caption->size, false, err);
+    *tokens = m->ids.size;
+    return st;
+}
+
 enum status piece_pair(struct piece_maker *m, const struct text *caption, bool before,
                        piece_emit_fn *emit_fn, void *arg, struct error *err)
 {

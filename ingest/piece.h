@@ -52,6 +52,9 @@ void piece_maker_clear(struct piece_maker *m);
 enum status piece_document(struct piece_maker *m, const struct text *sentences, size_t n,
                            const struct filter_place *places, size_t place_count,
                            piece_emit_fn *emit, void *arg, struct error *err);
+/* Tokens of a caption alone, as filter_tokens_fn; `maker` is a struct piece_maker. */
+enum status piece_tokens(void *maker, uint64_t *tokens, const struct text *caption,
+                         struct error *err);
 /* One piece always: a caption of more than N-T-3 tokens is cut. */
 enum status piece_pair(struct piece_maker *m, const struct text *caption, bool before,
                        piece_emit_fn *emit, void *arg, struct error *err);

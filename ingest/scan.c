@@ -230,9 +230,9 @@ static enum status train_on(struct training *t, struct piece_maker *m, const str
     enum filter_reason reason = FILTER_NONE;
     struct filter_result r;
     struct text caption;
-    uint64_t points = 0;
+    uint64_t length = 0;
     enum status st = d->kind == DOCUMENT_PAIR
-                         ? filter_caption(&reason, &caption, &points, d, opt, err)
+                         ? filter_caption(&reason, &caption, &length, d, opt, piece_tokens, m, err)
                          : filter_interleaved(&r, d, opt, NULL, err);
     if (st != ST_OK || reason != FILTER_NONE ||
         (d->kind != DOCUMENT_PAIR && r.reason != FILTER_NONE))

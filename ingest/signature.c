@@ -16,6 +16,8 @@
 #include "ingest/spm.h"
 
 static const char *const jpeg_names[] = { "keep", "baseline", "optimise" };
+static const char *const pick_names[] = { "random", "first", "top_sim" };
+static const char *const unit_names[] = { "characters", "words", "tokens" };
 static const char *const variant_names[] = { "A", "B", "C" };
 
 const char *ingest_kind_name(enum ingest_kind k)
@@ -103,10 +105,17 @@ static void write_options(struct json_writer *w, const struct ingest_options *op
         put_real(w, "min-similarity", opt->filter.min_similarity);
         put_uint(w, "max-images", opt->filter.max_images);
         put_real(w, "keep-single", opt->filter.keep_single);
+        put_text(w, "pick", pick_names[opt->filter.pick]);
+        json_key(w, "drop-flagged");
+        json_bool(w, opt->filter.drop_flagged);
     } else {
         put_uint(w, "min-caption", opt->filter.min_caption);
+        put_text(w, "caption-unit", unit_names[opt->filter.caption_unit]);
         write_captions(w, opt, err);
     }
+    put_uint(w, "min-side", opt->filter.min_side);
+    put_real(w, "max-aspect", opt->filter.max_aspect);
+    put_uint(w, "min-bytes", opt->filter.min_bytes);
     put_uint(w, "seq-len", opt->piece.seq_len);
     put_uint(w, "image-tokens", opt->piece.image_tokens);
     put_uint(w, "images-per-seq", opt->piece.max_images);
@@ -200,8 +209,8 @@ enum status signature_complete(struct signature *s, const char *kind, const stru
     enum status st = finish_part(&w, &s->versions, NULL, err);
     if (st != ST_OK)
         return st;
-    const struct parts g = { kind, (const char *)s->options.data,
-                             (const char *)s->versions.data, tokenizer_sha256(t) };
+    const struct parts g = { kind, (const char *)s->options.data, (const char *)s->versions.data,
+                             tokenizer_sha256(t) };
     json_writer_init(&w, &s->text);
     begin_signature(&w, &g);
     for (size_t i = 0; i < in->count; i++)

@@ -216,13 +216,14 @@ static enum status take_pair(struct unit *u, struct error *err)
     struct filter_image image = { FILTER_KEPT, FILTER_NONE };
     enum filter_reason reason = FILTER_NONE;
     struct text caption, found = { 0 };
-    uint64_t points = 0;
+    uint64_t length = 0;
 
     enum status st = find_caption(u, &d, &found, err);
     if (st == ST_END)
         return drop_record(u, FILTER_F8_NO_CAPTION, err);
     if (st == ST_OK)
-        st = filter_caption(&reason, &caption, &points, &d, &u->c->opt->filter, err);
+        st = filter_caption(&reason, &caption, &length, &d, &u->c->opt->filter, piece_tokens,
+                            &u->maker, err);
     if (st != ST_OK)
         return st;
     if (reason != FILTER_NONE)
@@ -242,15 +243,26 @@ static enum status take_pair(struct unit *u, struct error *err)
                       unit_emit_piece, u, err);
 }
 
+/* What is odd about the record and yet kept. */
+static enum status note_oddities(struct unit *u, struct error *err)
+{
+    struct tally *notes = &unit_input(u)->notes;
+    const enum status st = tally_add(notes, "utf8-replaced", u->document->replaced, err);
+    return st == ST_OK ? tally_add(notes, "F1-matrix", filter_disagreements(u->document), err) : st;
+}
+
 static enum status take_record(struct unit *u, const struct document *d, struct error *err)
 {
     const enum ingest_kind kind = u->c->opt->kind;
-    enum status st = ST_OK;
-
     u->document = d;
     unit_input(u)->records.seen++;
+    enum status st = note_oddities(u, err);
+    if (st != ST_OK)
+        return st;
     if (schedule_is_duplicate(u->c->schedule, u->scheduled, u->record))
         return drop_record(u, FILTER_F10_DUPLICATE, err);
+    if (u->c->opt->filter.drop_flagged && d->flagged)
+        return drop_record(u, FILTER_F10_FLAGGED, err);
     if (is_excluded(u, err, &st))
         return drop_record(u, FILTER_F16_EXCLUDED, err);
     if (st == ST_OK)

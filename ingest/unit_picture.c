@@ -5,8 +5,6 @@
 #include "core/hash.h"
 #include "ingest/unit_private.h"
 
-enum { SMALLEST_SIDE = 10 }; /* pixels; F11 */
-
 static enum status drop(struct filter_image *image, enum filter_reason reason)
 {
     *image = (struct filter_image){ FILTER_DROPPED, reason };
@@ -46,8 +44,11 @@ static enum status prepare(struct unit *u, struct image_info *info, const void *
     const uint64_t bytes = decoding_bytes(data, size, &opt.limits);
     u->stored.size = 0;
     gate_enter(u->c->gate, bytes);
-    const enum status st = image_prepare(info, &u->stored, data, size, &opt, NULL, err);
+    unsigned notes = 0;
+    enum status st = image_prepare(info, &u->stored, data, size, &opt, &notes, err);
     gate_leave(u->c->gate, bytes);
+    if (st == ST_OK && notes > 0)
+        st = tally_add(&unit_input(u)->notes, "picture-warnings", notes, err);
     return st;
 }
 
@@ -81,8 +82,10 @@ enum status unit_picture_take(struct unit *u, uint32_t index, struct filter_imag
             *err = why;
         return st;
     }
-    if (out->info.width < SMALLEST_SIDE || out->info.height < SMALLEST_SIDE)
-        return drop(image, FILTER_F11_SIZE);
+    const enum filter_reason small =
+        filter_picture(&u->c->opt->filter, out->info.width, out->info.height, size);
+    if (small != FILTER_NONE)
+        return drop(image, small);
     const bool same = u->stored.size == 0;
     const void *bytes = same ? data : u->stored.data;
     out->size = same ? size : u->stored.size;

@@ -94,6 +94,10 @@ void facts_write_inputs(struct json_writer *w, const struct unit_input *inputs, 
         json_begin_object(w);
         facts_write_count(w, &one->pictures);
         json_end_object(w);
+        if (one->notes.size > 0) {
+            json_key(w, "notes");
+            facts_write_tally(w, &one->notes);
+        }
         json_end_object(w);
     }
     json_end_array(w);
@@ -246,7 +250,8 @@ enum status facts_read_inputs(struct unit_facts *u, const struct json_value *arr
             unit_facts_input(u, file, name, bytes, &at, err) != ST_OK ||
             field_bool(&u->inputs[at].incomplete, v, "incomplete", err) != ST_OK ||
             facts_read_count(&u->inputs[at].records, v, err) != ST_OK ||
-            facts_read_count(&u->inputs[at].pictures, pictures, err) != ST_OK)
+            facts_read_count(&u->inputs[at].pictures, pictures, err) != ST_OK ||
+            (json_get(v, "notes") && read_tally(&u->inputs[at].notes, v, "notes", err) != ST_OK))
             return ST_FAIL;
     }
     return ST_OK;

@@ -68,6 +68,7 @@ struct unit_input {
     bool incomplete;
     struct unit_count records;  /* documents or pairs */
     struct unit_count pictures; /* image entries of stored records */
+    struct tally notes;         /* oddities that were kept, by name; outside of the law */
 };
 
 struct unit_facts {

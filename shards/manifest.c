@@ -68,6 +68,7 @@ static enum status add_input(struct manifest *m, const struct unit_input *in, st
     t->inputs[at].incomplete |= in->incomplete;
     if (unit_count_merge(&t->inputs[at].records, &in->records, err) != ST_OK ||
         unit_count_merge(&t->inputs[at].pictures, &in->pictures, err) != ST_OK ||
+        tally_merge(&t->inputs[at].notes, &in->notes, err) != ST_OK ||
         unit_count_merge(&m->records, &in->records, err) != ST_OK)
         return ST_FAIL;
     return unit_count_merge(&m->pictures, &in->pictures, err);

@@ -137,6 +137,7 @@ void unit_facts_clear(struct unit_facts *u)
         mem_free(u->inputs[i].name);
         unit_count_clear(&u->inputs[i].records);
         unit_count_clear(&u->inputs[i].pictures);
+        tally_clear(&u->inputs[i].notes);
     }
     mem_free(u->inputs);
     unit_facts_init(u);

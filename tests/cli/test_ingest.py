@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zipfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import dump  # noqa: E402
@@ -75,6 +76,11 @@ class Case(unittest.TestCase):
             self.assertEqual(c["seen"], c["stored"] + sum(c["filtered"].values()) +
                              sum(c["quarantined"].values()))
         return total, pictures
+
+    def inspect(self, out="out"):
+        r = run("inspect", self.path(out), "--json")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        return [json.loads(line) for line in r.stdout.splitlines()]
 
     def quarantine(self, out="out"):
         with open(self.path(out, "quarantine.jsonl")) as f:
@@ -215,6 +221,179 @@ class Documents(Case):
                                      texts)
         self.assertEqual(records["stored"], 3)
         self.assertEqual(pictures["stored"], 6)
+
+
+    def test_which_images_stay_is_an_option(self):
+        images = [dump.image(n, 0, 0.3 + 0.01 * (i % 3)) for i, n in enumerate(self.names)]
+        d = dump.document("http://u/x", ["One.", "Two."], images)
+        for pick, kept in (("first", range(6)), ("top_sim", (2, 5, 8, 1, 4, 7))):
+            dump.write_lines(self.path("docs", "d.jsonl"), [d])
+            self.mmc4(pick, "--pick", pick)
+            sims = sorted(round(i["similarity"], 2) for s in self.inspect(pick) for i in s["images"])
+            self.assertEqual(sims, sorted(round(images[k]["matched_sim"], 2) for k in kept))
+
+    def test_flagged_documents_go_by_option_only(self):
+        d = dump.document("http://u/0", ["One.", "Two."], self.two())
+        flags = [0, 1, 1.0, True, "x", None]
+        lines = [dict(d, url="http://u/%d" % i, could_have_url_duplicate=f)
+                 for i, f in enumerate(flags)]
+        self.ingest(lines)
+        self.assertEqual(self.counts()[0]["stored"], 6)
+        shutil.rmtree(self.path("out"))
+        records, _ = self.ingest(lines, "--drop-flagged")
+        self.assertEqual(records["filtered"], {"F10-flagged": 3})
+
+    def test_more_limits_on_pictures_are_options(self):
+        wide = self.pictures.add("jpeg-2300x1025.jpg")
+        images = [dump.image(n, 0) for n in (wide, *map(self.pictures.add, GOOD))]
+        for option, value, pictures in (("--min-side", "1000", {"F11-size": 2}),
+                                        ("--max-aspect", "2", {"F11-aspect": 1}),
+                                        ("--min-bytes", "40000", {"F11-bytes": 2})):
+            lines = [dump.document("http://u", ["Text here.", "More."], images)]
+            records, found = self.ingest(lines, option, value)
+            self.assertEqual(records["stored"], 1)
+            self.assertEqual(found["filtered"], pictures)
+            shutil.rmtree(self.path("out"))
+
+    def test_the_matrix_is_cross_checked_and_disagreements_are_counted(self):
+        d = dump.document("http://u/0", ["One.", "Two."], self.two())
+        lines = [dict(d, url="http://u/1", similarity_matrix=[[0.3, 0.1], [0.2, 0.30005]]),
+                 dict(d, url="http://u/2", similarity_matrix=[[0.31, 0.1], [0.2, 0.1]]),
+                 dict(d, url="http://u/3", similarity_matrix=[["x", 0.1], [0.2]]),
+                 dict(d, url="http://u/4", similarity_matrix=7)]
+        records, _ = self.ingest(lines)
+        self.assertEqual(records["stored"], 4)
+        self.assertEqual(self.manifest()["inputs"][0]["notes"], {"F1-matrix": 2})
+        self.assertIn("F1-matrix", run("stats", self.path("out")).stdout)
+
+
+class Pairs(Case):
+    """spec data.md 1.2: tars as img2dataset writes them, and what goes wrong with them."""
+
+    def tar(self, members, name="00003.tar", end=True):
+        os.makedirs(self.path("tars"), exist_ok=True)
+        with open(self.path("tars", name), "wb") as f:
+            f.write(dump.tar_bytes(members, end))
+
+    def captions(self, captions, *more):
+        members = []
+        for i, c in enumerate(captions):
+            members += dump.pair("00003%05d" % i, self.good[i % 3], c)
+        self.tar(members)
+        self.pairs("out", *more)
+        return self.counts()[0]
+
+    def test_captions_meet_the_rules_in_order(self):
+        records = self.captions(["nine char", "ten charac", " a   B\tC d e f ", None, float("nan"), 7,
+                                 True, {"a": 1}, ["two", "strings of it"], ["x", 3], [], "", "   "])
+        self.assertEqual(records["seen"], 13)
+        self.assertEqual(records["filtered"], {"F7-short-caption": 1, "F8-caption": 9})
+        texts = [s["text"] for s in self.inspect()]
+        self.assertEqual(len(texts), 1)
+        for caption in ("ten charac", "a b c d e f", "two strings of it"):
+            self.assertIn(caption, texts[0])
+
+    def test_the_unit_of_the_shortest_caption_is_an_option(self):
+        captions = ["one two three four", "extraordinarily long"]
+        self.assertEqual(self.captions(captions, "--caption-unit", "words", "--min-caption",
+                                       "3")["filtered"], {"F7-short-caption": 1})
+        self.pairs("tokens", "--caption-unit", "tokens", "--min-caption", "1000")
+        self.assertEqual(self.counts("tokens")[0]["filtered"], {"F7-short-caption": 2})
+
+    def test_a_sample_that_lacks_a_part_or_comes_again_is_one_quarantined_record(self):
+        whole = [dump.pair("00003%05d" % i, self.good[0], "a wooden boat %d" % i) for i in range(9)]
+        self.tar(whole[0] + [whole[1][0]] + [whole[2][1]] + whole[3] + whole[0] +
+                 [whole[4][0]] + whole[5] + whole[4][1:] + whole[6])
+        self.pairs("out", "--tolerance", "10000")
+        records, _ = self.counts()
+        self.assertEqual(records["seen"], records["stored"] + 5)
+        self.assertEqual(records["stored"], 4)
+        self.assertEqual(records["quarantined"], {"sample-no-json": 2, "sample-no-picture": 2,
+                                                  "sample-twice": 1})
+        rows = self.quarantine()
+        self.assertEqual([r["record"] for r in rows],
+                         ["0000300001", "0000300002", "0000300000", "0000300004", "0000300004"])
+        self.assertEqual({r["file"] for r in rows}, {"00003.tar"})
+
+    def test_a_cut_tar_keeps_its_whole_members_and_exits_65(self):
+        members = []
+        for i in range(6):
+            members += dump.pair("00003%05d" % i, self.good[i % 3], "a wooden boat %d" % i)
+        data = dump.tar_bytes(members)
+        os.makedirs(self.path("tars"))
+        with open(self.path("tars", "00003.tar"), "wb") as f:
+            f.write(data[:len(data) * 2 // 3])
+        self.pairs(code=65)
+        records, _ = self.counts()
+        self.assertTrue(2 <= records["stored"] <= 4, records)
+        self.assertEqual(sum(records["quarantined"].values()), 1)
+        self.assertTrue(self.manifest()["inputs"][0]["incomplete"])
+
+    def test_a_tar_without_end_blocks_loses_nothing(self):
+        self.tar(dump.pair("0000300000", self.good[0], "a wooden boat"), end=False)
+        r = run("ingest", "pairs", "--out", self.path("out"), "--tokenizer", dump.TOKENIZER,
+                self.path("tars"))
+        self.assertEqual(self.counts()[0]["stored"], 1)
+        self.assertEqual(r.returncode, 65 if self.manifest()["inputs"][0]["incomplete"] else 0)
+
+    def test_grey_png_and_upper_case_names_are_pictures_too(self):
+        grey = [g for g in dump.verdicts()[0] if "grey" in g and g.endswith(".jpg")][0]
+        png = [g for g in dump.verdicts()[0] if g.startswith("png-")
+               and min(dump.expected()[g]["policy"]["size"]) >= 10][0]
+        members = dump.pair("0000300000", grey, "a grey boat on water")
+        members += [("0000300001.PNG", dump.picture(png)),
+                    ("0000300001.json", dump.pair("0000300001", None, "a png of a boat")[0][1])]
+        members += dump.pair("0000300002", png, "a png that says jpg")
+        self.tar(members)
+        self.pairs()
+        images = [i for s in self.inspect() for i in s["images"]]
+        self.assertEqual(sorted(i["codec"] for i in images), ["jpeg", "png", "png"])
+        self.assertEqual({i["similarity"] for i in images}, {None})
+
+    def test_a_bad_picture_quarantines_its_pair(self):
+        self.tar(dump.pair("0000300000", self.bad[0], "a wooden boat") +
+                 dump.pair("0000300001", self.good[0], "a wooden boat") +
+                 dump.pair("0000300002", self.small[0], "a wooden boat"))
+        self.pairs()
+        records, pictures = self.counts()
+        self.assertEqual((records["seen"], records["stored"]), (3, 1))
+        self.assertEqual(records["filtered"], {"F11-size": 1})
+        self.assertEqual(pictures, {"seen": 1, "stored": 1, "filtered": {}, "quarantined": {}})
+
+    def test_caption_files_replace_captions_and_the_first_entry_of_a_url_wins(self):
+        members = []
+        for i in range(3):
+            members += dump.pair("00003%05d" % i, self.good[i], "its own caption %d" % i,
+                                 url="http://p/%d" % i)
+        self.tar(members)
+        for name, entries in (("a.json", [{"caption": "From File One", "url": "http://p/0"}]),
+                              ("b.json", [{"url": "http://p/0", "caption": "from the second file"},
+                                          {"url": "http://p/1", "caption": "tiny"}])):
+            with open(self.path(name), "w") as f:
+                json.dump(entries, f)
+        self.pairs("out", "--captions", self.path("a.json"), "--captions", self.path("b.json"))
+        records, _ = self.counts()
+        self.assertEqual(records["filtered"], {"F7-short-caption": 1, "F8-no-caption": 1})
+        self.assertIn("from file one", self.inspect()[0]["text"])
+
+    def test_blip_files_of_other_captions_are_refused_unless_asked_for(self):
+        self.tar(dump.pair("0000300000", self.good[0], "a wooden boat", url="u"))
+        for name in ("ccs_filtered.json", "laion_filtered_large.json",
+                     "ccs_synthetic_filtered.json", "ccs_synthetic_filtered_large.json"):
+            with open(self.path(name), "w") as f:
+                json.dump([{"url": "u", "caption": "the caption of the file"}], f)
+            refused = name != "ccs_synthetic_filtered_large.json"
+            r = self.pairs(name[:-5], "--captions", self.path(name), code=64 if refused else 0)
+            if refused:
+                self.assertIn("--any-captions", r.stderr)
+                self.assertFalse(os.path.exists(self.path(name[:-5])))
+                self.pairs(name[:-5], "--any-captions", "--captions", self.path(name))
+
+    def test_tars_of_one_name_end_in_65_with_advice(self):
+        for name in ("00003.tar", "00003.again.tar"):
+            self.tar(dump.pair("0000300000", self.good[0], "a wooden boat"), name)
+        self.assertIn("two datasets", self.pairs(code=65).stderr)
+        self.assertFalse(os.path.exists(self.path("out", "dataset.json")))
 
 
 class Runs(Case):
@@ -382,6 +561,23 @@ class Faults(Case):
         self.write("x/a.jsonl", self.lines[:2])
         self.write("y/a.jsonl.gz", self.lines[2:4])
         self.assertIn("two datasets", self.mmc4(code=65).stderr)
+
+    def test_members_of_one_name_in_two_zips_end_in_65_with_advice(self):
+        for zip_name in ("x.jsonl.zip", "y.jsonl.zip"):
+            os.makedirs(self.path("docs"), exist_ok=True)
+            with zipfile.ZipFile(self.path("docs", zip_name), "w") as z:
+                z.writestr("a.jsonl", self.lines[0])
+        self.assertIn("two datasets", self.mmc4(code=65).stderr)
+        self.assertIn("two datasets", self.mmc4("dry", "--dry-run", code=65).stderr)
+
+    def test_a_second_member_of_one_name_in_a_zip_is_quarantined(self):
+        os.makedirs(self.path("docs"))
+        with zipfile.ZipFile(self.path("docs", "x.jsonl.zip"), "w") as z:
+            z.writestr("one/a.jsonl", self.lines[0])
+            z.writestr("two/a.jsonl", self.lines[1])
+        self.mmc4(code=65)
+        self.assertEqual([r["code"] for r in self.quarantine()], ["member-twice"])
+        self.assertEqual(self.counts()[0]["stored"], 1)
 
     def test_a_picture_that_changed_since_the_plan_ends_in_74(self):
         self.write("a.jsonl", self.lines[:20])

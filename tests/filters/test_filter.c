@@ -168,7 +168,8 @@ static void captions_get_the_fate_of_the_reference_cases(void **state)
         assert_int_equal(json_parse(&f.arena, &sample, json->text, json->size, NULL, &err), ST_OK);
         d.caption = caption_of(&d, &f.arena, json_get(sample, "caption"));
         filter_options_init(&opt);
-        assert_int_equal(filter_caption(&reason, &caption, &points, &d, &opt, &err), ST_OK);
+        assert_int_equal(filter_caption(&reason, &caption, &points, &d, &opt, NULL, NULL, &err),
+                         ST_OK);
         const char *want = jsonl_is(c, "outcome", "keep") ? "" : jsonl_get(c, "rule")->text;
         if (strncmp(filter_reason_name(reason), want, *want ? strlen(want) : 1) != 0)
             fail_msg("line %u: %s, want %s", f.line, filter_reason_name(reason), want);
@@ -237,6 +238,162 @@ static void run_world(struct filter_result *r, struct world *w, uint32_t images,
     opt.keep_single = keep;
     w->verified = 0;
     assert_int_equal(filter_interleaved(r, &d, &opt, &pictures, &err), ST_OK);
+}
+
+/* Eleven images, the similarity of image i from `sims`. */
+static void pick_some(struct filter_result *r, enum filter_pick pick, struct world *w,
+                      struct arena *a)
+{
+    static const double sims[11] = { 0.3, 0.31, 0.3, 0.9, 0.25, 0.3, 0.26, 0.8, 0.24, 0.3, 0.27 };
+    static struct document_image list[11];
+    static const struct text sentence = { "a", 1 };
+    struct document d = { .arena = a,
+                          .file = { "f", 1 },
+                          .sentences = &sentence,
+                          .sentence_count = 1,
+                          .images = list,
+                          .image_count = 11 };
+    struct filter_options opt;
+    struct error err = { 0 };
+    const struct filter_pictures pictures = { world_exists, world_verify, w };
+    for (uint32_t i = 0; i < 11; i++)
+        list[i] = (struct document_image){
+            .usable = true, .has_sentence = true, .has_similarity = true, .similarity = sims[i]
+        };
+    filter_options_init(&opt);
+    opt.pick = pick;
+    assert_int_equal(filter_interleaved(r, &d, &opt, &pictures, &err), ST_OK);
+}
+
+static uint32_t kept_of(const struct filter_result *r)
+{
+    uint32_t kept = 0;
+    for (int i = 0; i < 11; i++)
+        kept |= (uint32_t)(r->images[i].fate == FILTER_KEPT) << i;
+    return kept;
+}
+
+static void the_first_or_the_most_similar_images_stay_by_option(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct filter_result r;
+    struct world sound = { 0 }, bad = { .missing = 0x002, .bad = 0x008 };
+    arena_init(&a, 0);
+    pick_some(&r, FILTER_PICK_FIRST, &sound, &a);
+    assert_int_equal(kept_of(&r), 0x03f);
+    pick_some(&r, FILTER_PICK_FIRST, &bad, &a); /* 1 is missing, 3 is bad: 6 and 7 move up */
+    assert_int_equal(kept_of(&r), 0x0f5);
+    pick_some(&r, FILTER_PICK_TOP_SIM, &sound, &a); /* 3, 7, 1, then of the equal 0, 2, 5 */
+    assert_int_equal(kept_of(&r), 0x0af);
+    pick_some(&r, FILTER_PICK_TOP_SIM, &bad, &a); /* then 9 and 10 */
+    assert_int_equal(kept_of(&r), 0x6a5);
+    arena_clear(&a);
+}
+
+static enum status seven_tokens(void *arg, uint64_t *tokens, const struct text *caption,
+                                struct error *err)
+{
+    (void)err;
+    *tokens = 7;
+    *(size_t *)arg = caption->size;
+    return ST_OK;
+}
+
+static void a_caption_is_measured_by_the_unit_of_the_option(void **state)
+{
+    (void)state;
+    static const struct text text = { "  Two  CUPS of\ttea ", 19 };
+    static const struct {
+        enum filter_unit unit;
+        uint32_t least;
+        uint64_t length;
+        bool kept;
+    } cases[] = { { FILTER_CHARACTERS, 15, 15, true }, { FILTER_CHARACTERS, 16, 15, false },
+                  { FILTER_WORDS, 4, 4, true },        { FILTER_WORDS, 5, 4, false },
+                  { FILTER_TOKENS, 7, 7, true },       { FILTER_TOKENS, 8, 7, false } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arena a;
+        arena_init(&a, 0);
+        struct document d = { .arena = &a,
+                              .kind = DOCUMENT_PAIR,
+                              .caption = DOCUMENT_CAPTION_STRING,
+                              .sentences = &text,
+                              .sentence_count = 1 };
+        enum filter_reason reason = FILTER_NONE;
+        struct filter_options opt;
+        struct text caption;
+        struct error err = { 0 };
+        uint64_t length = 0;
+        size_t size = 0;
+        filter_options_init(&opt);
+        opt.caption_unit = cases[i].unit;
+        opt.min_caption = cases[i].least;
+        assert_int_equal(
+            filter_caption(&reason, &caption, &length, &d, &opt, seven_tokens, &size, &err), ST_OK);
+        assert_string_equal(caption.data, "two cups of tea");
+        assert_int_equal(length, cases[i].length);
+        assert_int_equal(reason, cases[i].kept ? FILTER_NONE : FILTER_F7_SHORT_CAPTION);
+        assert_int_equal(size, cases[i].unit == FILTER_TOKENS ? 15 : 0);
+        arena_clear(&a);
+    }
+}
+
+static void sides_aspect_and_bytes_of_a_picture_have_limits(void **state)
+{
+    (void)state;
+    struct filter_options opt;
+    struct error err = { 0 };
+    filter_options_init(&opt);
+    assert_int_equal(filter_picture(&opt, 10, 16000, 1), FILTER_NONE);
+    assert_int_equal(filter_picture(&opt, 9, 16000, 1), FILTER_F11_SIZE);
+    assert_int_equal(filter_picture(&opt, 16000, 9, 1), FILTER_F11_SIZE);
+    opt.min_side = 64;
+    opt.max_aspect = 2.5;
+    opt.min_bytes = 1000;
+    assert_int_equal(filter_options_check(&opt, &err), ST_OK);
+    assert_int_equal(filter_picture(&opt, 64, 160, 1000), FILTER_NONE);
+    assert_int_equal(filter_picture(&opt, 63, 100, 1000), FILTER_F11_SIZE);
+    assert_int_equal(filter_picture(&opt, 161, 64, 1000), FILTER_F11_ASPECT);
+    assert_int_equal(filter_picture(&opt, 64, 160, 999), FILTER_F11_BYTES);
+    opt.max_aspect = 0.5;
+    assert_int_equal(filter_options_check(&opt, &err), ST_FAIL);
+}
+
+static void disagreements_with_the_matrix_are_counted(void **state)
+{
+    (void)state;
+    struct document_image list[] = {
+        { .usable = true,
+          .has_similarity = true,
+          .similarity = 0.3,
+          .has_matrix = true,
+          .matrix = 0.30009 },
+        { .usable = true,
+          .has_similarity = true,
+          .similarity = 0.3,
+          .has_matrix = true,
+          .matrix = 0.30011 },
+        { .usable = true, .has_similarity = true, .similarity = 0.3 },
+        { .usable = true,
+          .has_similarity = true,
+          .similarity = (double)NAN,
+          .has_matrix = true,
+          .matrix = (double)NAN },
+        { .usable = true,
+          .has_similarity = true,
+          .similarity = (double)NAN,
+          .has_matrix = true,
+          .matrix = 0.3 },
+        { .usable = true, .has_matrix = true, .matrix = 0.3 },
+        { .usable = true,
+          .has_similarity = true,
+          .similarity = (double)INFINITY,
+          .has_matrix = true,
+          .matrix = (double)INFINITY },
+    };
+    const struct document d = { .images = list, .image_count = sizeof list / sizeof *list };
+    assert_int_equal(filter_disagreements(&d), 2);
 }
 
 static void a_bad_picture_is_replaced_by_the_next_of_the_walk(void **state)
@@ -327,6 +484,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents_get_the_fate_of_the_reference_cases),
         cmocka_unit_test(captions_get_the_fate_of_the_reference_cases),
+        cmocka_unit_test(the_first_or_the_most_similar_images_stay_by_option),
+        cmocka_unit_test(a_caption_is_measured_by_the_unit_of_the_option),
+        cmocka_unit_test(sides_aspect_and_bytes_of_a_picture_have_limits),
+        cmocka_unit_test(disagreements_with_the_matrix_are_counted),
         cmocka_unit_test(a_bad_picture_is_replaced_by_the_next_of_the_walk),
         cmocka_unit_test(a_single_image_is_drawn_once_and_before_decoding),
         cmocka_unit_test(only_equal_url_and_sentences_are_duplicates),
