@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/version.h"
 #include "cli/wait_policy.h"
 
 /* One line a command, in the order of `deem --help`. */
@@ -29,6 +30,12 @@ static void print_help(FILE *to)
     for (const struct command *c = commands; c->name; c++)
         fprintf(to, "  %-10s %s\n", c->name, c->summary);
     fprintf(to,
+            "\nexamples:\n"
+            "  deem ingest mmc4 --images pictures/ --tokenizer llama.model --out web "
+            "dumps/*.jsonl.zip\n"
+            "  deem stats web && deem verify web\n"
+            "  deem inspect web --html page.html\n"
+            "  deem train recipes/tiny-stage1.yaml --set out=runs/first\n"
             "\n`deem COMMAND --help` explains a command; `deem --version` names every library.\n");
 }
 
@@ -46,7 +53,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("deem %s\n", DEEM_VERSION);
+        version_print(stdout);
         return 0;
     }
     for (const struct command *c = commands; c->name; c++)
