@@ -59,12 +59,12 @@ static enum status run_kind(struct golden *g, struct error *err)
 }
 
 /* Exit code: 0 all passed, 1 some failed, else the error's. */
-static int run_case(const char *folder, enum backend backend)
+static int run_case(const char *folder, const struct placement_options *place)
 {
     struct error err = { 0 };
     struct golden *g = NULL;
     int code = 0;
-    if (golden_open(&g, folder, backend, &err) == ST_OK && run_kind(g, &err) == ST_OK)
+    if (golden_open(&g, folder, place, &err) == ST_OK && run_kind(g, &err) == ST_OK)
         code = golden_compare(g, stdout) > 0;
     else
         code = error_exit_code(err.cause);
@@ -77,15 +77,19 @@ static int run_case(const char *folder, enum backend backend)
 int cmd_golden(int argc, char **argv)
 {
     int backend = 0, dtype = 0;
+    struct placement_options place;
+    placement_options_init(&place);
     struct option_list inputs = { 0 };
     struct error err = { 0 };
     const struct option options[] = {
         { "backend", OPTION_CHOICE, &backend, "NAME", "cpu or cuda (default cpu)", 0, 0, backends },
         { "dtype", OPTION_CHOICE, &dtype, "TYPE", "f32 or bf16, which needs cuda (default f32)", 0,
           0, dtypes },
+        { "apart", OPTION_FLAG, &place.apart, NULL,
+          "on the CPU too, keep the tensors apart from the host's, as on a GPU", 0, 0, NULL },
     };
     const struct command_help help = {
-        .usage = "deem golden CASE [--backend cpu|cuda] [--dtype f32|bf16]",
+        .usage = "deem golden CASE [--backend cpu|cuda] [--dtype f32|bf16] [--apart]",
         .about = "Runs one numerical reference case and compares every tensor; exit 1 where one is "
                  "past its tolerance.",
         .examples = "  deem golden tests/goldens/model/mod-mmfs\n"
@@ -94,6 +98,8 @@ int cmd_golden(int argc, char **argv)
     int code = 64;
     const enum status st = options_parse(argc, argv, options, sizeof options / sizeof options[0],
                                          &help, &inputs, &err);
+    place.backend = backend == 1 ? BACKEND_CUDA : BACKEND_CPU;
+    place.storage = dtype == 1 ? DT_BF16 : DT_F32;
     if (st == ST_END)
         code = 0;
     else if (st == ST_OK && inputs.count != 1)
@@ -101,10 +107,8 @@ int cmd_golden(int argc, char **argv)
                   inputs.count);
     else if (st == ST_OK && dtype == 1 && backend == BACKEND_CPU)
         error_set(&err, ST_FAIL, CAUSE_ARG, "golden: --dtype bf16 needs --backend cuda");
-    else if (st == ST_OK && backend == BACKEND_CUDA)
-        error_set(&err, ST_FAIL, CAUSE_ARG, "golden: this build has no CUDA backend");
     else if (st == ST_OK)
-        code = run_case(inputs.items[0], (enum backend)backend);
+        code = run_case(inputs.items[0], &place);
     if (st != ST_END && err.cause != CAUSE_NONE) {
         log_error(&err);
         code = error_exit_code(err.cause);

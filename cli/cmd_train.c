@@ -117,6 +117,7 @@ int cmd_train(int argc, char **argv)
         opt.resume = a.resume;
         opt.stop_after = a.steps;
         opt.backend = a.backend == 1 ? BACKEND_CUDA : BACKEND_CPU;
+        opt.storage = a.dtype == 1 ? DT_BF16 : DT_F32;
         opt.hash_steps = a.hash_steps;
         if (a.dry_run) {
             st = print_dry_run(&opt, &err);

@@ -82,15 +82,15 @@ static enum status open_json(struct golden *g, struct error *err)
     return st;
 }
 
-enum status golden_open(struct golden **out, const char *folder, enum backend backend,
-                        struct error *err)
+enum status golden_open(struct golden **out, const char *folder,
+                        const struct placement_options *place, struct error *err)
 {
     struct golden *g = mem_calloc(1, sizeof *g);
     *out = NULL;
     if (!g)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: case");
     g->folder = folder;
-    g->backend = backend;
+    g->place = *place;
     arena_init(&g->memory, 0);
     if (hash_map_open(&g->made, 512, err) != ST_OK || open_json(g, err) != ST_OK ||
         open_tensors(g, &g->weights, "weights.safetensors", err) != ST_OK ||
@@ -339,7 +339,15 @@ enum status golden_load(struct golden *g, struct params *params, struct error *e
     for (size_t i = 0; i < params->count; i++)
         if (!params->list[i].buffer)
             load_one(g, &params->list[i]);
-    return ST_OK;
+    return placement_upload(g->where, err);
+}
+
+enum status golden_params(struct golden *g, struct params **params, params_trainable_fn *trainable,
+                          const void *arg, struct error *err)
+{
+    if (params_open(params, trainable, arg, err) != ST_OK)
+        return ST_FAIL;
+    return placement_open(&g->where, *params, &g->place, err);
 }
 
 static bool everything_trains(const void *arg, const char *name)
@@ -352,8 +360,7 @@ static bool everything_trains(const void *arg, const char *name)
 enum status golden_program(struct golden *g, struct params **params, struct program **p,
                            struct error *err)
 {
-    (void)g;
-    if (params_open(params, everything_trains, NULL, err) != ST_OK)
+    if (golden_params(g, params, everything_trains, NULL, err) != ST_OK)
         return ST_FAIL;
     return program_open(p, *params, true, err);
 }
@@ -370,5 +377,5 @@ enum status golden_runner(struct golden *g, struct params *params, struct progra
     if (golden_ready(g, err) != ST_OK || golden_load(g, params, err) != ST_OK ||
         golden_ready(g, err) != ST_OK)
         return ST_FAIL;
-    return runner_open(r, p, g->backend, err);
+    return runner_open(r, p, g->where, err);
 }

@@ -26,7 +26,8 @@ struct golden_tensor; /* what a runner handed over */
 
 struct golden {
     const char *folder;
-    enum backend backend;
+    struct placement_options place;
+    struct placement *where; /* of the case's parameters */
     struct arena memory;     /* lives as long as the case */
     struct json_value *root; /* case.json */
     struct tensor_file *weights, *inputs, *expected;
@@ -40,8 +41,8 @@ struct golden {
 /* A module's or kind's runner. ST_FAIL: the case cannot be run. */
 typedef enum status golden_fn(struct golden *g, struct error *err);
 
-enum status golden_open(struct golden **out, const char *folder, enum backend backend,
-                        struct error *err);
+enum status golden_open(struct golden **out, const char *folder,
+                        const struct placement_options *place, struct error *err);
 void golden_close(struct golden **g);
 void golden_problem(struct golden *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* ST_FAIL with all problems so far in one text. */
@@ -73,6 +74,9 @@ void golden_set(struct golden *g, struct runner *r, const struct program *p, con
 void golden_set_from(struct golden *g, struct runner *r, const struct program *p, const char *name,
                      const char *input);
 
+/* The table of the case's parameters, and the placement they run in. */
+enum status golden_params(struct golden *g, struct params **params, params_trainable_fn *trainable,
+                          const void *arg, struct error *err);
 /* Memory for the table, and every parameter that is no buffer read from weights.safetensors (problems:
  * missing, other shape). */
 enum status golden_load(struct golden *g, struct params *params, struct error *err);

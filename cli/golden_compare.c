@@ -56,6 +56,7 @@ void golden_close(struct golden **gp)
     tensor_file_close(&g->inputs);
     tensor_file_close(&g->expected);
     hash_map_close(&g->made);
+    placement_close(&g->where);
     buffer_clear(&g->problems);
     arena_clear(&g->memory);
     mem_free(g);
@@ -140,7 +141,10 @@ void golden_put_grad_in(struct golden *g, struct runner *r, struct program *p, c
 
 void golden_put_gradients(struct golden *g, const struct params *params)
 {
+    struct error one = { 0 };
     char name[256];
+    if (placement_download_gradients(g->where, &one) != ST_OK)
+        golden_problem(g, "%s", one.text);
     for (size_t i = 0; i < params->count; i++) {
         const struct param *q = &params->list[i];
         if (!q->gradient)

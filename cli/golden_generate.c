@@ -147,7 +147,7 @@ static enum status open_continuation(struct continuation *k, struct error *err)
     shape.wanted = k->text.B;
     if (open_deem(k->s, &k->m, &shape, err) != ST_OK)
         return ST_FAIL;
-    return runner_open(&k->r, k->m->p, k->s->g->backend, err);
+    return runner_open(&k->r, k->m->p, k->s->g->where, err);
 }
 
 static void close_continuation(struct continuation *k)
@@ -398,19 +398,19 @@ static enum status open_programs(struct gen_case *s, struct painting *a, struct 
         golden_ready(s->g, err) != ST_OK)
         return ST_FAIL;
     for (int i = 0; i < 2; i++)
-        if (runner_open(&prompts[i]->r, prompts[i]->m->p, s->g->backend, err) != ST_OK)
+        if (runner_open(&prompts[i]->r, prompts[i]->m->p, s->g->where, err) != ST_OK)
             return ST_FAIL;
-    if (runner_open(&a->unet, a->sampler->p, s->g->backend, err) != ST_OK)
+    if (runner_open(&a->unet, a->sampler->p, s->g->where, err) != ST_OK)
         return ST_FAIL;
-    return runner_open(&a->decoder, a->sampler->decode, s->g->backend, err);
+    return runner_open(&a->decoder, a->sampler->decode, s->g->where, err);
 }
 
 static enum status run(struct gen_case *s, struct painting *a, struct error *err)
 {
     if (read_prompt(s, "text.", &s->text, err) != ST_OK ||
         read_prompt(s, "image.", &s->image, err) != ST_OK || read_painting(a, err) != ST_OK ||
-        params_open(&s->params, NULL, NULL, err) != ST_OK || open_programs(s, a, err) != ST_OK ||
-        run_all_text(s, err) != ST_OK)
+        golden_params(s->g, &s->params, NULL, NULL, err) != ST_OK ||
+        open_programs(s, a, err) != ST_OK || run_all_text(s, err) != ST_OK)
         return ST_FAIL;
     return run_image(s, a, err);
 }

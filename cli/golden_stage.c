@@ -140,7 +140,7 @@ static enum status run(struct stage_case *s, struct error *err)
     struct deem_shape shape;
     if (golden_trainable_open(s->g, &s->names, err) != ST_OK ||
         golden_read_batch(s->g, &s->c, &s->o, "", &s->batch, err) != ST_OK ||
-        params_open(&s->params, golden_trains, s->names, err) != ST_OK)
+        golden_params(s->g, &s->params, golden_trains, s->names, err) != ST_OK)
         return ST_FAIL;
     micro_batch_shape(&shape, s->batch.layout, 0);
     struct error one = { 0 };

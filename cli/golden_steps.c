@@ -88,10 +88,14 @@ static enum status run_step(struct steps_case *s, int64_t k, struct error *err)
         mean.total += share * one.total;
     }
     const double factor = schedule_factor(k, s->warmup, s->total);
+    if (placement_download_gradients(s->g->where, err) != ST_OK)
+        return ST_FAIL;
     if (optimizer_step(s->optimizer, share, factor, &report, err) != ST_OK)
         return error_set(err, ST_FAIL, CAUSE_FORMAT, "%s: a gradient is not finite: %s",
                          s->g->folder, report.bad ? report.bad : "?");
-    params_clear_gradients(s->params);
+    if (placement_upload(s->g->where, err) != ST_OK ||
+        placement_clear_gradients(s->g->where, err) != ST_OK)
+        return ST_FAIL;
     snprintf(prefix, sizeof prefix, "step%d.", (int)k);
     put_losses(s->g, prefix, &mean);
     put_one(s->g, prefix, "grad_norm", report.grad_norm);
@@ -124,8 +128,8 @@ static enum status put_final(struct steps_case *s, struct error *err)
 static enum status run(struct steps_case *s, struct error *err)
 {
     if (golden_trainable_open(s->g, &s->names, err) != ST_OK ||
-        params_open(&s->params, golden_trains, s->names, err) != ST_OK ||
-        deem_cache_open(&s->cache, &s->c, &s->o, s->params, s->g->backend, 4, err) != ST_OK)
+        golden_params(s->g, &s->params, golden_trains, s->names, err) != ST_OK ||
+        deem_cache_open(&s->cache, &s->c, &s->o, s->params, s->g->where, 4, err) != ST_OK)
         return ST_FAIL;
     for (int64_t k = 0; k < s->steps; k++)
         if (run_step(s, k, err) != ST_OK)

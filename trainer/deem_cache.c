@@ -13,7 +13,7 @@ struct deem_cache {
     const struct deem_config *config;
     const struct deem_options *options;
     struct params *params;
-    enum backend backend;
+    struct placement *where;
     int entries;
     uint64_t clock;
     struct entry entry[DEEM_CACHE_MAX];
@@ -21,7 +21,7 @@ struct deem_cache {
 
 enum status deem_cache_open(struct deem_cache **out, const struct deem_config *config,
                             const struct deem_options *options, struct params *params,
-                            enum backend backend, int entries, struct error *err)
+                            struct placement *where, int entries, struct error *err)
 {
     *out = NULL;
     if (entries < 1 || entries > DEEM_CACHE_MAX)
@@ -32,7 +32,7 @@ enum status deem_cache_open(struct deem_cache **out, const struct deem_config *c
     c->config = config;
     c->options = options;
     c->params = params;
-    c->backend = backend;
+    c->where = where;
     c->entries = entries;
     *out = c;
     return ST_OK;
@@ -75,7 +75,7 @@ enum status deem_cache_get(struct deem_cache *c, const struct deem_shape *shape,
         drop(oldest);
         if (deem_open(&oldest->m, c->config, shape, c->options, c->params, err) != ST_OK ||
             params_allocate(c->params, err) != ST_OK ||
-            runner_open(&oldest->r, oldest->m->p, c->backend, err) != ST_OK) {
+            runner_open(&oldest->r, oldest->m->p, c->where, err) != ST_OK) {
             drop(oldest);
             return ST_FAIL;
         }

@@ -13,7 +13,7 @@ struct deem_cache;
 /* All borrowed until close. `entries` 1 .. DEEM_CACHE_MAX. */
 enum status deem_cache_open(struct deem_cache **out, const struct deem_config *config,
                             const struct deem_options *options, struct params *params,
-                            enum backend backend, int entries, struct error *err);
+                            struct placement *where, int entries, struct error *err);
 void deem_cache_close(struct deem_cache **c);
 /* The model and runner of that shape, built now or before; valid until the next call. The table of
  * parameters gets its memory with the first shape: load weights after it. */

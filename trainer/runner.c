@@ -1,4 +1,4 @@
-/* trainer/runner.c: see runner.h. The CPU backend; every view is made once, when the runner opens. */
+/* trainer/runner.c: see runner.h. Every view is made once, when the runner opens. */
 #include "trainer/runner.h"
 
 #include <inttypes.h>
@@ -11,24 +11,45 @@ enum { RUNNER_ALIGN = 256, OPERANDS_MAX = 24 };
 struct runner {
     const struct program *p;
     struct memory_plan *plan;
-    enum backend backend;
-    struct kctx k;
+    struct placement *where; /* NULL: the CPU in place */
+    struct device *device;   /* of it */
+    enum dtype storage;
+    bool apart; /* the tensors lie in a device's memory, with mirrors here */
+    struct kctx cpu;
     uint8_t *arena, *batch;
-    struct view *views; /* by tensor */
+    struct view *views; /* by tensor: what kernels get */
+    /* Only with `apart`. */
+    void *
+        *mirrors; /* by tensor: the host's float32 or int32 of batch and kept tensors, else NULL */
+    uint8_t *mirror_block;
+    bool *stale; /* by root: the copy on the other side is older */
 };
 
-static enum status allocate(void **out, int64_t bytes, const char *what, struct error *err)
+static enum status allocate(struct runner *r, uint8_t **out, int64_t bytes, const char *what,
+                            struct error *err)
 {
-    *out = mem_alloc_aligned(RUNNER_ALIGN, bytes > 0 ? (size_t)bytes : RUNNER_ALIGN);
-    if (!*out)
-        return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: %s of %" PRId64 " bytes", what,
-                         bytes);
-    return ST_OK;
+    const size_t size = bytes > 0 ? (size_t)bytes : RUNNER_ALIGN;
+    void *data = NULL;
+    enum status st = ST_OK;
+    if (r->device)
+        st = device_alloc(r->device, &data, size, what, err);
+    else if (!(data = mem_alloc_aligned(RUNNER_ALIGN, size)))
+        st = error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: %s of %zu bytes", what, size);
+    *out = data;
+    return st;
 }
 
-static int64_t tensor_bytes(const struct tensor *t)
+static void release(struct runner *r, void *data)
 {
-    return t->count * (int64_t)role_bytes(t->role, DT_F32);
+    if (r->device)
+        device_free(r->device, data);
+    else
+        mem_free(data);
+}
+
+static size_t element_bytes(const struct runner *r, const struct tensor *t)
+{
+    return role_bytes(t->role, r->storage);
 }
 
 static int64_t padded(int64_t bytes)
@@ -36,18 +57,33 @@ static int64_t padded(int64_t bytes)
     return (bytes + RUNNER_ALIGN - 1) / RUNNER_ALIGN * RUNNER_ALIGN;
 }
 
+static int64_t batch_bytes(const struct runner *r, const struct tensor *t)
+{
+    return padded(t->count * (int64_t)element_bytes(r, t));
+}
+
 static enum status make_batch(struct runner *r, struct error *err)
 {
     int64_t bytes = 0;
-    void *data = NULL;
     for (int t = 1; t < r->p->n_tensors; t++)
         if (r->p->tensors[t].place == PLACE_BATCH && r->p->tensors[t].base == TENSOR_NONE)
-            bytes += padded(tensor_bytes(&r->p->tensors[t]));
-    if (allocate(&data, bytes, "batch", err) != ST_OK)
+            bytes += batch_bytes(r, &r->p->tensors[t]);
+    bytes = bytes > 0 ? bytes : RUNNER_ALIGN;
+    if (allocate(r, &r->batch, bytes, "batch", err) != ST_OK)
         return ST_FAIL;
-    memset(data, 0, bytes > 0 ? (size_t)bytes : RUNNER_ALIGN);
-    r->batch = data;
+    if (r->device)
+        return device_clear(r->device, r->batch, (size_t)bytes, err);
+    memset(r->batch, 0, (size_t)bytes);
     return ST_OK;
+}
+
+static void *param_data(const struct runner *r, const struct tensor *x)
+{
+    const struct param *q = &r->p->params->list[x->param];
+    const bool value = x->place == PLACE_PARAMETER;
+    if (!r->where)
+        return value ? q->value : q->gradient;
+    return value ? placement_value(r->where, q) : placement_gradient(r->where, q);
 }
 
 /* Start of the memory that tensor t, which has no base, owns; NULL where nobody writes it. */
@@ -58,12 +94,11 @@ static void *root_data(const struct runner *r, int t, int64_t *batch_used)
     uint8_t *at = NULL;
     switch (x->place) {
     case PLACE_PARAMETER:
-        return r->p->params->list[x->param].value;
     case PLACE_GRADIENT:
-        return r->p->params->list[x->param].gradient;
+        return param_data(r, x);
     case PLACE_BATCH:
         at = r->batch + *batch_used;
-        *batch_used += padded(tensor_bytes(x));
+        *batch_used += batch_bytes(r, x);
         return at;
     case PLACE_ARENA:
         return item < 0 ? NULL : r->arena + r->plan->items[item].offset;
@@ -81,26 +116,106 @@ static enum status make_views(struct runner *r, struct error *err)
     for (int t = 1; t < r->p->n_tensors; t++) {
         const struct tensor *x = &r->p->tensors[t];
         struct view *v = &r->views[t];
-        v->type = x->role == ROLE_INDEX ? DT_I32 : DT_F32;
+        v->type = x->role == ROLE_INDEX ? DT_I32 : x->role == ROLE_EXACT ? DT_F32 : r->storage;
         v->rank = x->rank;
         memcpy(v->shape, x->shape, sizeof v->shape);
         if (x->base == TENSOR_NONE) {
             v->data = root_data(r, t, &batch_used);
         } else if (r->views[x->base].data) {
             uint8_t *base = r->views[x->base].data;
-            v->data = base + x->offset * 4;
+            v->data = base + (size_t)x->offset * element_bytes(r, x);
         }
     }
     return ST_OK;
 }
 
-static enum status check_kernels(const struct program *p, enum backend backend, struct error *err)
+/* ---- mirrors ---- */
+
+/* Marks in r->stale the roots that the host looks at; returns the bytes of their mirrors. */
+static int64_t mark_mirrored(struct runner *r)
 {
-    for (int i = 0; i < p->n_nodes; i++) {
-        const struct node *n = &p->nodes[i];
-        if (backend != BACKEND_CPU || n->op->run == KERNEL_NONE)
+    int64_t bytes = 0;
+    for (int t = 1; t < r->p->n_tensors; t++) {
+        const struct tensor *x = &r->p->tensors[t];
+        const int root = program_root(r->p, t);
+        const bool wanted = x->place == PLACE_BATCH || (x->place == PLACE_ARENA && x->kept);
+        if (wanted && r->views[root].data && !r->stale[root]) {
+            r->stale[root] = true;
+            bytes += padded(r->p->tensors[root].count * 4);
+        }
+    }
+    return bytes;
+}
+
+static enum status make_mirrors(struct runner *r, struct error *err)
+{
+    const size_t n = (size_t)r->p->n_tensors;
+    r->mirrors = mem_calloc(n, sizeof *r->mirrors);
+    r->stale = mem_calloc(n, sizeof *r->stale);
+    if (!r->mirrors || !r->stale)
+        return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: mirrors");
+    const int64_t bytes = mark_mirrored(r);
+    void *block = NULL;
+    if (device_alloc_host(r->device, &block, (size_t)bytes, "mirrors", err) != ST_OK)
+        return ST_FAIL;
+    r->mirror_block = block;
+    memset(block, 0, (size_t)bytes);
+    int64_t used = 0;
+    for (int t = 1; t < r->p->n_tensors; t++) {
+        const struct tensor *x = &r->p->tensors[t];
+        if (x->base != TENSOR_NONE && r->mirrors[x->base]) {
+            uint8_t *base = r->mirrors[x->base];
+            r->mirrors[t] = base + 4 * x->offset;
+        } else if (x->base == TENSOR_NONE && r->stale[t]) {
+            r->mirrors[t] = r->mirror_block + used;
+            used += padded(x->count * 4);
+        }
+        r->stale[t] = false;
+    }
+    return ST_OK;
+}
+
+static enum status copy_root(struct runner *r, int t, bool in, struct error *err)
+{
+    const struct view *v = &r->views[t];
+    const int64_t n = r->p->tensors[t].count;
+    r->stale[t] = false;
+    return in ? placement_copy_in(r->where, v->data, r->mirrors[t], n, v->type, err)
+              : placement_copy_out(r->where, r->mirrors[t], v->data, n, v->type, err);
+}
+
+static enum status copy_stale(struct runner *r, bool in, struct error *err)
+{
+    for (int t = 1; t < r->p->n_tensors; t++)
+        if (r->stale[t] && (r->p->tensors[t].place == PLACE_BATCH) == in &&
+            copy_root(r, t, in, err) != ST_OK)
+            return ST_FAIL;
+    return ST_OK;
+}
+
+static void mark_written(struct runner *r, const struct node *n)
+{
+    for (int i = 0; i < n->n_out; i++) {
+        const int root = program_root(r->p, n->out[i]);
+        if (r->mirrors[root])
+            r->stale[root] = true;
+    }
+}
+
+/* ---- the walk ---- */
+
+static kernel_fn *kernel_of(const struct runner *r, const struct node *n)
+{
+    return r->device ? device_kernel(r->device, n->op->run) : kernel_table_cpu[n->op->run];
+}
+
+static enum status check_kernels(const struct runner *r, struct error *err)
+{
+    for (int i = 0; i < r->p->n_nodes; i++) {
+        const struct node *n = &r->p->nodes[i];
+        if (!kernel_of(r, n))
             return error_set(err, ST_FAIL, CAUSE_ARG, "operation %s does not run on %s",
-                             n->op->name, backend == BACKEND_CPU ? "cpu" : "cuda");
+                             n->op->name, r->device ? device_text(r->device) : "CPU");
         if (n->n_out > OPERANDS_MAX || n->n_in > OPERANDS_MAX)
             return error_set(err, ST_FAIL, CAUSE_INTERNAL, "operation %s: %d operands", n->op->name,
                              n->n_out + n->n_in);
@@ -108,28 +223,33 @@ static enum status check_kernels(const struct program *p, enum backend backend, 
     return ST_OK;
 }
 
-enum status runner_open(struct runner **out, const struct program *p, enum backend backend,
+static void place(struct runner *r, struct placement *where)
+{
+    r->where = where;
+    r->device = where ? placement_device(where) : NULL;
+    r->storage = where ? placement_storage(where) : DT_F32;
+    r->apart = where && placement_apart(where);
+}
+
+enum status runner_open(struct runner **out, const struct program *p, struct placement *where,
                         struct error *err)
 {
     struct runner *r = mem_calloc(1, sizeof *r);
-    void *arena = NULL;
     *out = NULL;
     if (!r)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: runner");
     r->p = p;
-    r->backend = backend;
-    if (planner_open(&r->plan, p, DT_F32, err) != ST_OK ||
-        check_kernels(p, backend, err) != ST_OK ||
-        allocate(&arena, r->plan->arena_bytes, "arena", err) != ST_OK)
-        goto fail;
-    r->arena = arena;
-    if (make_batch(r, err) != ST_OK || make_views(r, err) != ST_OK)
-        goto fail;
+    place(r, where);
+    if (planner_open(&r->plan, p, r->storage, err) != ST_OK || check_kernels(r, err) != ST_OK ||
+        (where && placement_allocate(where, err) != ST_OK) ||
+        allocate(r, &r->arena, r->plan->arena_bytes, "arena", err) != ST_OK ||
+        make_batch(r, err) != ST_OK || make_views(r, err) != ST_OK ||
+        (r->apart && make_mirrors(r, err) != ST_OK)) {
+        runner_close(&r);
+        return ST_FAIL;
+    }
     *out = r;
     return ST_OK;
-fail:
-    runner_close(&r);
-    return ST_FAIL;
 }
 
 void runner_close(struct runner **rp)
@@ -138,8 +258,12 @@ void runner_close(struct runner **rp)
     if (!r)
         return;
     planner_close(&r->plan);
-    mem_free(r->arena);
-    mem_free(r->batch);
+    release(r, r->arena);
+    release(r, r->batch);
+    if (r->apart)
+        device_free_host(r->device, r->mirror_block);
+    mem_free(r->mirrors);
+    mem_free(r->stale);
     mem_free(r->views);
     mem_free(r);
     *rp = NULL;
@@ -148,11 +272,14 @@ void runner_close(struct runner **rp)
 static enum status run_node(struct runner *r, const struct node *n, struct error *err)
 {
     struct view out[OPERANDS_MAX], in[OPERANDS_MAX];
+    struct kctx *k = r->device ? device_context(r->device) : &r->cpu;
     for (int i = 0; i < n->n_out; i++)
         out[i] = r->views[n->out[i]];
     for (int i = 0; i < n->n_in; i++)
         in[i] = r->views[n->in[i]];
-    const enum status st = kernel_table_cpu[n->op->run](&r->k, out, in, n->attrs, err);
+    const enum status st = kernel_of(r, n)(k, out, in, n->attrs, err);
+    if (r->apart)
+        mark_written(r, n);
     return st == ST_OK
                ? st
                : error_prefix(err, st, "%s%s%s", n->part, n->part[0] ? ": " : "", n->op->name);
@@ -160,10 +287,12 @@ static enum status run_node(struct runner *r, const struct node *n, struct error
 
 enum status runner_run(struct runner *r, int begin, int end, struct error *err)
 {
+    if (r->apart && copy_stale(r, true, err) != ST_OK)
+        return ST_FAIL;
     for (int i = begin; i < end; i++)
         if (run_node(r, &r->p->nodes[i], err) != ST_OK)
             return ST_FAIL;
-    return ST_OK;
+    return r->apart ? copy_stale(r, false, err) : ST_OK;
 }
 
 enum status runner_run_span(struct runner *r, int span, struct error *err)
@@ -173,7 +302,11 @@ enum status runner_run_span(struct runner *r, int span, struct error *err)
 
 void *runner_data(struct runner *r, int t)
 {
-    return r->views[t].data;
+    if (!r->apart)
+        return r->views[t].data;
+    if (r->mirrors[t] && r->p->tensors[t].place == PLACE_BATCH)
+        r->stale[program_root(r->p, t)] = true;
+    return r->mirrors[t];
 }
 
 const struct memory_plan *runner_plan(const struct runner *r)

@@ -273,6 +273,11 @@ static float float_from_u32(uint32_t u)
     return v;
 }
 
+float float_from_bf16(uint16_t v)
+{
+    return float_from_u32((uint32_t)v << 16);
+}
+
 static double double_from_u64(uint64_t u)
 {
     double v;
@@ -334,7 +339,7 @@ static float float_at(enum tensor_type type, const uint8_t *p)
     case TENSOR_F32:
         return float_from_u32(load_u32le(p));
     case TENSOR_BF16:
-        return float_from_u32((uint32_t)load_u16le(p) << 16);
+        return float_from_bf16(load_u16le(p));
     case TENSOR_F16:
         return float_from_f16(load_u16le(p));
     case TENSOR_F64:

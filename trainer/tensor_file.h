@@ -86,6 +86,7 @@ void tensor_info_text(char *out, size_t size, const struct tensor_info *t);
 
 /* Rounds to nearest even; NaN stays NaN. */
 uint16_t float_to_bf16(float v);
+float float_from_bf16(uint16_t v);
 uint16_t float_to_f16(float v);
 float float_from_f16(uint16_t v);
 

@@ -16,7 +16,7 @@
 
 void train_options_init(struct train_options *opt)
 {
-    *opt = (struct train_options){ .backend = BACKEND_CPU };
+    *opt = (struct train_options){ .backend = BACKEND_CPU, .storage = DT_F32 };
 }
 
 static enum status no_memory(struct error *err)
@@ -103,6 +103,17 @@ static enum status open_data(struct train *t, struct error *err)
     return st == ST_OK ? loader_identity(t->loader, &t->identity, err) : st;
 }
 
+/* The ranks of a host take its GPUs in order. */
+static enum status open_placement(struct train *t, struct error *err)
+{
+    struct placement_options opt;
+    placement_options_init(&opt);
+    opt.backend = t->opt->backend;
+    opt.storage = t->opt->storage;
+    opt.device.index = dist_rank(t->dist) % dist_local_size(t->dist);
+    return placement_open(&t->where, t->params, &opt, err);
+}
+
 /* Every parameter of the model, with memory, and the optimizer of those that train. */
 static enum status open_model(struct train *t, struct error *err)
 {
@@ -110,6 +121,8 @@ static enum status open_model(struct train *t, struct error *err)
     setup_losses(&t->losses, t->recipe);
     group_rules_from_recipe(&t->rules, t->recipe);
     enum status st = params_open(&t->params, param_reached, &t->rules, err);
+    if (st == ST_OK)
+        st = open_placement(t, err);
     if (st == ST_OK)
         st = setup_declare(t->params, &t->config, t->recipe, err);
     if (st == ST_OK)
@@ -125,7 +138,7 @@ static enum status open_model(struct train *t, struct error *err)
         return no_memory(err);
     st = optimizer_open(&t->optimizer, t->params, t->dist, &s, rates_of, &t->rules, err);
     if (st == ST_OK)
-        st = deem_cache_open(&t->programs, &t->config, &t->losses, t->params, t->opt->backend,
+        st = deem_cache_open(&t->programs, &t->config, &t->losses, t->params, t->where,
                              DEEM_CACHE_MAX, err);
     return st;
 }
@@ -255,6 +268,8 @@ static enum status open_state(struct train *t, struct error *err)
     if (st == ST_OK)
         st = path ? load_checkpoint(t, path, err) : start_weights(t, err);
     if (st == ST_OK)
+        st = placement_upload(t->where, err);
+    if (st == ST_OK)
         st = loader_seek(t->loader, (uint64_t)t->step, err);
     if (st == ST_OK)
         st = recipe_print(&t->recipe_text, t->recipe, true, err);
@@ -374,6 +389,7 @@ static void close_all(struct train *t, struct error *err)
     checkpoint_writer_close(&t->writer, err);
     metrics_close(&t->metrics);
     deem_cache_close(&t->programs);
+    placement_close(&t->where);
     train_input_clear(&t->input);
     optimizer_close(&t->optimizer);
     params_close(&t->params);

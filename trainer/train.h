@@ -19,7 +19,8 @@ struct train_options {
     bool resume; /* go on from the newest complete checkpoint, or start where there is none */
     int64_t stop_after; /* steps done when the run ends; 0: the recipe's */
     enum backend backend;
-    bool hash_steps; /* metrics carry a hash of weights, moments and position of each step */
+    enum dtype storage; /* of weights and activations: float32, or bf16 on CUDA */
+    bool hash_steps;    /* metrics carry a hash of weights, moments and position of each step */
 };
 void train_options_init(struct train_options *opt);
 

@@ -23,6 +23,7 @@ struct train {
     int lock; /* descriptor of OUT/lock on rank 0, else -1 */
     struct group_rules rules;
     struct params *params;
+    struct placement *where;
     struct optimizer *optimizer;
     struct loader *loader;
     struct loader_source *sources;

@@ -95,7 +95,8 @@ static enum status run_micro_batches(struct train *t, double *sums, struct error
     const int64_t own = recipe_micro_batches(t->recipe) / dist_size(t->dist);
     enum status st = ST_OK;
 
-    params_clear_gradients(t->params);
+    if (placement_clear_gradients(t->where, err) != ST_OK)
+        return ST_FAIL;
     for (int64_t i = 0; i < own && st == ST_OK; i++) {
         const struct batch *b = NULL;
         st = loader_next(t->loader, &b, err);
@@ -113,9 +114,13 @@ static enum status update(struct train *t, double factor, struct metrics_row *ro
 {
     struct optimizer_report report = { 0 };
     const double scale = 1.0 / (double)recipe_micro_batches(t->recipe);
-    const enum status st = optimizer_step(t->optimizer, scale, factor, &report, err);
+    enum status st = placement_download_gradients(t->where, err);
 
+    if (st == ST_OK)
+        st = optimizer_step(t->optimizer, scale, factor, &report, err);
     row->grad_norm = report.grad_norm;
+    if (st == ST_OK)
+        return placement_upload(t->where, err);
     if (st != ST_SKIP)
         return st;
     error_clear(err);

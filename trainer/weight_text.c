@@ -135,7 +135,7 @@ static enum status run(struct text *t, float *out, struct error *err)
     const int ids = program_batch(t->p, "ids", ROLE_INDEX, &n, 1);
     const int y = program_keep(t->p, nn_cliptext(t->p, &t->c, 1, ids));
     if (program_finish(t->p, err) != ST_OK || load(t, err) != ST_OK ||
-        runner_open(&t->r, t->p, BACKEND_CPU, err) != ST_OK)
+        runner_open(&t->r, t->p, NULL, err) != ST_OK)
         return ST_FAIL;
     cliptext_empty_prompt(runner_data(t->r, ids), n, t->bos, t->eos, t->pad);
     if (runner_run(t->r, 0, t->p->n_nodes, err) != ST_OK)

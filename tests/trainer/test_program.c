@@ -77,7 +77,7 @@ static void run(struct fixture *f)
     assert_int_equal(params_allocate(f->params, &err), ST_OK);
     for (size_t i = 0; i < f->params->count; i++)
         fill(f->params->list[i].value, f->params->list[i].count, (unsigned)i + 1);
-    assert_int_equal(runner_open(&f->r, f->p, BACKEND_CPU, &err), ST_OK);
+    assert_int_equal(runner_open(&f->r, f->p, NULL, &err), ST_OK);
     fill(runner_data(f->r, f->x), N * C, 77);
     fill(runner_data(f->r, program_find(f->p, "dy")), N * D, 99);
     assert_int_equal(runner_run(f->r, 0, f->p->n_nodes, &err), ST_OK);
@@ -175,7 +175,7 @@ static void gradients_of_rows_add_up_and_untouched_rows_are_zero(void **state)
     program_gradient_seed(p, y, program_batch(p, "dy", ROLE_STORAGE, (int64_t[]){ 1, C }, 2));
     program_backward(p, 0, p->n_nodes);
     assert_int_equal(params_allocate(f.params, &err), ST_OK);
-    assert_int_equal(runner_open(&f.r, p, BACKEND_CPU, &err), ST_OK);
+    assert_int_equal(runner_open(&f.r, p, NULL, &err), ST_OK);
     float *dy = runner_data(f.r, program_find(p, "dy"));
     for (int64_t c = 0; c < C; c++)
         dy[c] = (float)(c + 1);
