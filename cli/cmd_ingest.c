@@ -166,7 +166,6 @@ static enum status fill_options(struct ingest_options *o, const struct arguments
     o->memory = a->memory;
     o->variant = (enum tokenizer_variant)a->variant;
     o->jpeg = (enum image_jpeg_policy)a->jpeg;
-    o->dry_run = a->dry_run;
     enum status st = options_read_seed(&o->filter.seed, a->seed, err);
     if (st == ST_OK)
         st = options_read_part(&o->part, &o->parts, a->part, err);
@@ -306,8 +305,10 @@ static int run_kind(enum ingest_kind kind, int argc, char **argv)
     struct ingest_report report;
     struct option options[ALL_OPTIONS];
     struct error err = { 0 };
+    struct buffer plan;
     int code = 0;
 
+    buffer_init(&plan);
     ingest_options_init(&o, kind);
     fill_arguments(&a, &o);
     const size_t count = list_options(options, &a, kind);
@@ -322,8 +323,11 @@ static int run_kind(enum ingest_kind kind, int argc, char **argv)
         st = check_needed(&a, kind, &err);
     if (st == ST_OK) {
         stop_install();
+        o.plan = a.dry_run ? &plan : NULL;
         st = ingest_run(&report, &o, &err);
-        if (st == ST_OK && !o.dry_run)
+        if (st == ST_OK && a.dry_run)
+            fwrite(plan.data, 1, plan.size, stdout);
+        else if (st == ST_OK)
             code = report_end(&report, &o);
     }
 done:
@@ -335,6 +339,7 @@ done:
     options_clear_list(&a.captions);
     options_clear_list(&a.limits);
     options_clear_list(&a.inputs);
+    buffer_clear(&plan);
     return code;
 }
 

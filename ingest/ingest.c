@@ -248,28 +248,42 @@ static enum status plan(struct run *r, struct error *err)
 
 /* ---- dry run ---- */
 
-static void print_plan(const struct run *r, const struct scan_pictures *pictures)
+static enum status print_units(struct buffer *out, const struct schedule *s, struct error *err)
+{
+    enum status st = ST_OK;
+    for (size_t u = 0; u < s->unit_count && st == ST_OK; u++) {
+        const struct schedule_unit *unit = &s->units[u];
+        st = buffer_printf(out, err, "unit %06zu: %s", u, s->inputs.list[unit->first].file);
+        if (st == ST_OK && unit->count > 1)
+            st = buffer_printf(out, err, " to %s (%" PRIu32 " inputs)",
+                               s->inputs.list[unit->first + unit->count - 1].file, unit->count);
+        if (st == ST_OK && (unit->skip > 0 || unit->take > 0))
+            st = buffer_printf(out, err, ", records from %" PRIu64, unit->skip);
+        if (st == ST_OK)
+            st = buffer_printf(out, err, "\n");
+    }
+    return st;
+}
+
+static enum status print_plan(const struct run *r, const struct scan_pictures *pictures,
+                              struct error *err)
 {
     const struct schedule *s = &r->schedule;
-    for (size_t u = 0; u < s->unit_count; u++) {
-        const struct schedule_unit *unit = &s->units[u];
-        printf("unit %06zu: %s", u, s->inputs.list[unit->first].file);
-        if (unit->count > 1)
-            printf(" to %s (%" PRIu32 " inputs)",
-                   s->inputs.list[unit->first + unit->count - 1].file, unit->count);
-        if (unit->skip > 0 || unit->take > 0)
-            printf(", records from %" PRIu64, unit->skip);
-        printf("\n");
-    }
-    printf("inputs: %zu, %" PRIu64 " bytes\n", s->inputs.count, s->inputs.bytes);
-    printf("units: %zu\n", s->unit_count);
-    if (r->opt->kind == INGEST_MMC4) {
-        printf("records: %" PRIu64 ", %zu exact duplicates\n", s->records, s->duplicate_count);
-        printf("pictures: %" PRIu64 " found, %" PRIu64 " missing\n", pictures->found,
-               pictures->missing);
-    }
-    printf("expected size: at most about %" PRIu64 " bytes\n",
-           r->opt->kind == INGEST_MMC4 ? pictures->bytes + s->inputs.bytes : s->inputs.bytes);
+    const bool web = r->opt->kind == INGEST_MMC4;
+    struct buffer *out = r->opt->plan;
+    enum status st = print_units(out, s, err);
+    if (st == ST_OK)
+        st = buffer_printf(out, err, "inputs: %zu, %" PRIu64 " bytes\nunits: %zu\n",
+                           s->inputs.count, s->inputs.bytes, s->unit_count);
+    if (st == ST_OK && web)
+        st = buffer_printf(out, err,
+                           "records: %" PRIu64 ", %zu exact duplicates\npictures: %" PRIu64
+                           " found, %" PRIu64 " missing\n",
+                           s->records, s->duplicate_count, pictures->found, pictures->missing);
+    if (st == ST_OK)
+        st = buffer_printf(out, err, "expected size: at most about %" PRIu64 " bytes\n",
+                           (web ? pictures->bytes : 0) + s->inputs.bytes);
+    return st;
 }
 
 /* Plans in a folder of its own that goes away again; the dataset is not touched. */
@@ -286,7 +300,7 @@ static enum status dry_run(struct run *r, struct error *err)
         st = scan_dump(&r->schedule, r->opt, r->tokenizer, r->threads,
                        r->pictures ? &pictures : NULL, err);
     if (st == ST_OK)
-        print_plan(r, &pictures);
+        st = print_plan(r, &pictures, err);
     picture_index_close(&r->pictures);
     captions_close(&r->captions);
     if (work)
@@ -349,7 +363,7 @@ enum status ingest_run(struct ingest_report *report, const struct ingest_options
     if (st != ST_OK)
         return st;
     st = open_run(&r, err);
-    if (st == ST_OK && opt->dry_run) {
+    if (st == ST_OK && opt->plan) {
         st = dry_run(&r, err);
     } else if (st == ST_OK) {
         st = check_finished(&r, report, err);

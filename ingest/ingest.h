@@ -47,7 +47,7 @@ struct ingest_options {
     uint32_t part, parts; /* units i with i mod parts = part; parts 0: all, and the manifest */
     uint64_t memory;      /* bytes; default 1 GiB */
     uint32_t tolerance;   /* damaged records in 10,000; default 100 */
-    bool dry_run;
+    struct buffer *plan;  /* not NULL: a dry run, which appends its text to it; default NULL */
 };
 void ingest_options_init(struct ingest_options *opt, enum ingest_kind kind);
 
