@@ -7,24 +7,12 @@
 
 #include "core/bytes.h"
 #include "core/hash.h"
+#include "core/philox.h"
 
 void philox4x32_10(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2])
 {
-    uint32_t x0 = counter[0], x1 = counter[1], x2 = counter[2], x3 = counter[3];
-    uint32_t k0 = key[0], k1 = key[1];
-    for (int round = 0; round < 10; round++) {
-        const uint64_t p0 = (uint64_t)0xD2511F53u * x0, p1 = (uint64_t)0xCD9E8D57u * x2;
-        x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
-        x1 = (uint32_t)p1;
-        x2 = (uint32_t)(p0 >> 32) ^ x3 ^ k1;
-        x3 = (uint32_t)p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    out[0] = x0;
-    out[1] = x1;
-    out[2] = x2;
-    out[3] = x3;
+    memcpy(out, counter, 4 * sizeof *out);
+    philox_block(out, key[0], key[1]);
 }
 
 static uint8_t *key_room(struct rng_key *k, size_t size)
@@ -76,18 +64,12 @@ void rng_init(struct rng *r, const struct rng_key *k)
                               (uint32_t)(h.high >> 32) } };
 }
 
-static void block_at(const struct rng *r, uint64_t b, uint32_t out[4])
-{
-    const uint32_t counter[4] = { (uint32_t)b, (uint32_t)(b >> 32), r->h[2], r->h[3] };
-    philox4x32_10(out, counter, r->h);
-}
-
 uint64_t rng_word(struct rng *r)
 {
     const uint64_t b = r->position / 2;
     if (r->block != b + 1) {
         uint32_t x[4];
-        block_at(r, b, x);
+        philox_key_block(x, r->h, b);
         r->words[0] = (uint64_t)x[1] << 32 | x[0];
         r->words[1] = (uint64_t)x[3] << 32 | x[2];
         r->block = b + 1;
@@ -99,7 +81,7 @@ uint64_t rng_word_at(const struct rng *r, uint64_t index)
 {
     uint32_t x[4];
     const unsigned half = index & 1 ? 2 : 0;
-    block_at(r, index / 2, x);
+    philox_key_block(x, r->h, index / 2);
     return (uint64_t)x[half + 1] << 32 | x[half];
 }
 
@@ -185,7 +167,7 @@ double rng_normal_at(const struct rng *r, uint64_t e)
 {
     uint32_t x[4];
     const unsigned half = e & 2;
-    block_at(r, e / 4, x);
+    philox_key_block(x, r->h, e / 4);
     const double rho = sqrt(-2.0 * log(((double)x[half] + 0.5) * 0x1p-32));
     const double theta = 2.0 * 3.14159265358979323846 * (double)x[half + 1] * 0x1p-32;
     return rho * (e & 1 ? sin(theta) : cos(theta));

@@ -9,7 +9,6 @@
 struct device {
     const struct device_driver *driver;
     void *self;
-    enum backend backend;
     struct kctx k;
 };
 
@@ -38,8 +37,8 @@ static enum status load_cuda(const struct device_driver **out, struct error *err
     return ST_OK;
 }
 
-enum status device_open(struct device **out, enum backend backend, const struct device_options *opt,
-                        struct error *err)
+enum status device_open_driver(struct device **out, const struct device_driver *driver,
+                               const struct device_options *opt, struct error *err)
 {
     struct device_options defaults;
     struct device *d = mem_calloc(1, sizeof *d);
@@ -48,15 +47,23 @@ enum status device_open(struct device **out, enum backend backend, const struct 
     device_options_init(&defaults);
     if (!d)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: device");
-    d->backend = backend;
-    d->driver = &device_driver_cpu;
-    if ((backend == BACKEND_CUDA && load_cuda(&d->driver, err) != ST_OK) ||
-        d->driver->open(&d->self, &d->k, opt ? opt : &defaults, err) != ST_OK) {
+    d->driver = driver;
+    if (driver->open(&d->self, &d->k, opt ? opt : &defaults, err) != ST_OK) {
         mem_free(d);
         return ST_FAIL;
     }
     *out = d;
     return ST_OK;
+}
+
+enum status device_open(struct device **out, enum backend backend, const struct device_options *opt,
+                        struct error *err)
+{
+    const struct device_driver *driver = &device_driver_cpu;
+    *out = NULL;
+    if (backend == BACKEND_CUDA && load_cuda(&driver, err) != ST_OK)
+        return ST_FAIL;
+    return device_open_driver(out, driver, opt, err);
 }
 
 void device_close(struct device **dp)
@@ -71,7 +78,7 @@ void device_close(struct device **dp)
 
 enum backend device_backend(const struct device *d)
 {
-    return d->backend;
+    return d->driver->backend;
 }
 
 const char *device_text(const struct device *d)

@@ -34,6 +34,10 @@ struct device;
  * names it and what is needed), CAUSE_NOMEM. */
 enum status device_open(struct device **out, enum backend backend, const struct device_options *opt,
                         struct error *err);
+struct device_driver;
+/* The same with a given driver, which stays the caller's. */
+enum status device_open_driver(struct device **out, const struct device_driver *driver,
+                               const struct device_options *opt, struct error *err);
 void device_close(struct device **d);
 enum backend device_backend(const struct device *d);
 /* For logs: "CPU", or the GPU's name with its compute capability, memory and library versions. */
@@ -67,6 +71,7 @@ enum status device_wait(struct device *d, struct error *err);
 
 /* What a backend implements; `self` is its own. */
 struct device_driver {
+    enum backend backend;
     enum status (*open)(void **self, struct kctx *k, const struct device_options *opt,
                         struct error *err);
     void (*close)(void *self);

@@ -69,6 +69,7 @@ static enum status wait_cpu(void *self, struct error *err)
 }
 
 const struct device_driver device_driver_cpu = {
+    .backend = BACKEND_CPU,
     .open = open_cpu,
     .close = close_cpu,
     .text = text_cpu,

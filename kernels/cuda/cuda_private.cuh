@@ -207,8 +207,35 @@ __device__ static inline void blend8(struct ref r, int64_t i, int64_t n, float v
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                      \
          i += (int64_t)gridDim.x * blockDim.x)
 
-/* The whole warp's sum, largest value, in every lane; the order of adding is fixed. */
-__device__ static inline float warp_sum(float v)
+/* Threads of a block that takes a row of C: no more than its groups need. */
+static inline unsigned row_threads(int64_t C)
+{
+    const int64_t threads = ((C + GROUP - 1) / GROUP + WARP - 1) / WARP * WARP;
+    return threads < WARP      ? (unsigned)WARP
+           : threads > THREADS ? (unsigned)THREADS
+                               : (unsigned)threads;
+}
+
+/* The groups of a row of C that this thread of its block takes. */
+#define FOR_ROW(c, C)                                                                              \
+    for (int64_t c = GROUP * (int64_t)threadIdx.x; c < (C); c += GROUP * (int64_t)blockDim.x)
+
+/* v[j] = r[(i + j) % period]: a vector that every row of `period` elements repeats. */
+__device__ static inline void get8_cycled(float v[GROUP], struct ref r, int64_t i, int64_t period)
+{
+    int64_t c = i % period;
+    if (c + GROUP <= period) {
+        struct ref at = r;
+        at.wide = r.wide && c % GROUP == 0;
+        get8(v, at, c, period);
+        return;
+    }
+    for (int j = 0; j < GROUP; j++, c++)
+        v[j] = ref_get(r, c % period);
+}
+
+/* The whole warp's sum, largest value, in every lane; the order of adding is fixed. T: float or double. */
+template <typename T> __device__ static inline T warp_sum(T v)
 {
     for (int offset = WARP / 2; offset > 0; offset /= 2)
         v += __shfl_xor_sync(0xffffffffu, v, offset);
@@ -222,16 +249,16 @@ __device__ static inline float warp_max(float v)
 }
 
 enum { BLOCK_WARPS_MAX = 32 };
-/* The block's sum in every thread; `room` is shared, BLOCK_WARPS_MAX floats, free again on return. */
-__device__ static inline float block_sum(float v, float *room)
+/* The block's sum in every thread; `room` is shared, BLOCK_WARPS_MAX of T, free again on return. */
+template <typename T> __device__ static inline T block_sum(T v, T *room)
 {
     const int lane = (int)threadIdx.x % WARP, warps = (int)blockDim.x / WARP;
     v = warp_sum(v);
     if (lane == 0)
         room[threadIdx.x / WARP] = v;
     __syncthreads();
-    v = 0.0f;
-    for (int w = 0; w < warps; w++)
+    v = room[0];
+    for (int w = 1; w < warps; w++)
         v += room[w];
     __syncthreads();
     return v;

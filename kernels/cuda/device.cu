@@ -234,10 +234,10 @@ static enum status open_cuda(void **self, struct kctx *k, const struct device_op
     return ST_OK;
 }
 
-static const struct device_driver driver_cuda = { open_cuda,      close_cuda,       text_cuda,
-                                                  alloc_cuda,     free_cuda,        alloc_host_cuda,
-                                                  free_host_cuda, copy_cuda,        clear_cuda,
-                                                  wait_cuda,      kernel_table_cuda };
+static const struct device_driver driver_cuda = {
+    BACKEND_CUDA,    open_cuda,      close_cuda, text_cuda,  alloc_cuda, free_cuda,
+    alloc_host_cuda, free_host_cuda, copy_cuda,  clear_cuda, wait_cuda,  kernel_table_cuda
+};
 
 const struct device_driver *deem_cuda_driver(void)
 {
