@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "cli/golden_model.h"
-#include "trainer/ddpm.h"
-#include "trainer/generate.h"
+#include "trainer/continuation.h"
 #include "trainer/sampler.h"
 
 /* One of the two batches of the case. */
@@ -54,127 +53,6 @@ static enum status read_prompt(struct gen_case *s, const char *prefix, struct pr
     return golden_ready(s->g, err);
 }
 
-/* Text: the continuation of every prompt row, `beams` rows each. */
-struct continuation {
-    struct gen_case *s;
-    int64_t beams, L, max; /* prompt length, tokens a row can hold */
-    struct layout_batch text;
-    struct layout *layout;
-    struct deem *m;
-    struct runner *r;
-    int32_t *ids, *mask, *per_row; /* [rows,max], [rows,max], [rows] */
-    float *image;                  /* [rows' pictures,3,R,R] */
-};
-
-/* New tokens see what the last token of their prompt sees. */
-static enum status extend_pairs(struct layout *l, int64_t L, struct error *err)
-{
-    const int64_t max = l->L, T = l->B * max;
-    int64_t n = 0;
-    for (int64_t t = 0; t < T; t++) {
-        const int64_t q = t % max < L ? t : t / max * max + L - 1;
-        n += l->pair_begin[q + 1] - l->pair_begin[q];
-    }
-    int32_t *begin = mem_calloc((size_t)T + 1, sizeof *begin);
-    int32_t *image = mem_calloc((size_t)n + 1, sizeof *image);
-    int32_t *rank = mem_calloc((size_t)n + 1, sizeof *rank);
-    if (!begin || !image || !rank) {
-        mem_free(begin);
-        mem_free(image);
-        mem_free(rank);
-        return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: pairs");
-    }
-    int32_t at = 0;
-    for (int64_t t = 0; t < T; t++) {
-        const int64_t q = t % max < L ? t : t / max * max + L - 1;
-        for (int32_t k = l->pair_begin[q]; k < l->pair_begin[q + 1]; k++, at++) {
-            image[at] = l->pair_image[k];
-            rank[at] = l->pair_rank[k];
-        }
-        begin[t + 1] = at;
-    }
-    mem_free(l->pair_begin);
-    mem_free(l->pair_image);
-    mem_free(l->pair_rank);
-    l->pair_begin = begin;
-    l->pair_image = image;
-    l->pair_rank = rank;
-    l->n_pairs = n;
-    return ST_OK;
-}
-
-/* Every prompt row `beams` times, with room for the new tokens. */
-static enum status copy_prompts(struct continuation *k, struct error *err)
-{
-    struct golden *g = k->s->g;
-    const struct golden_batch *from = &k->s->text.batch;
-    const int64_t rows = from->text.B * k->beams, R = k->s->c.tokenizer.side, one = 3 * R * R;
-    int64_t first = 0, at = 0;
-    k->ids = golden_memory(g, rows * k->max, sizeof *k->ids);
-    k->mask = golden_memory(g, rows * k->max, sizeof *k->mask);
-    k->per_row = golden_memory(g, rows, sizeof *k->per_row);
-    k->image = golden_memory(g, from->layout->I * k->beams * one, sizeof *k->image);
-    if (golden_ready(g, err) != ST_OK)
-        return ST_FAIL;
-    for (int64_t r = 0; r < rows; r++) {
-        const int64_t b = r / k->beams, n = from->text.images_per_row[b];
-        for (int64_t j = 0; j < k->max; j++) {
-            k->ids[r * k->max + j] = j < k->L ? from->text.text_ids[b * k->L + j] : k->s->c.ids.pad;
-            k->mask[r * k->max + j] = j < k->L ? from->text.mask[b * k->L + j] : 1;
-        }
-        k->per_row[r] = (int32_t)n;
-        memcpy(k->image + at * one, from->b.image + first * one,
-               (size_t)(n * one) * sizeof *k->image);
-        at += n;
-        first += r % k->beams == k->beams - 1 ? n : 0;
-    }
-    k->text = from->text;
-    k->text.B = rows;
-    k->text.L = k->max;
-    k->text.text_ids = k->ids;
-    k->text.mask = k->mask;
-    k->text.images_per_row = k->per_row;
-    return ST_OK;
-}
-
-static enum status open_continuation(struct continuation *k, struct error *err)
-{
-    struct deem_shape shape;
-    if (copy_prompts(k, err) != ST_OK || layout_open(&k->layout, &k->text, err) != ST_OK ||
-        extend_pairs(k->layout, k->L, err) != ST_OK)
-        return ST_FAIL;
-    micro_batch_shape(&shape, k->layout, 1);
-    shape.wanted = k->text.B;
-    if (open_deem(k->s, &k->m, &shape, err) != ST_OK)
-        return ST_FAIL;
-    return runner_open(&k->r, k->m->p, k->s->g->where, err);
-}
-
-static void close_continuation(struct continuation *k)
-{
-    runner_close(&k->r);
-    deem_close(&k->m);
-    layout_close(&k->layout);
-}
-
-static enum status next_logits(void *arg, float *out, const int32_t *ids, int64_t rows, int64_t n,
-                               struct error *err)
-{
-    struct continuation *k = arg;
-    const struct micro_batch b = { .text = &k->text, .layout = k->layout, .image = k->image };
-    for (int64_t r = 0; r < rows; r++)
-        memcpy(k->ids + r * k->max + k->L, ids + r * n, (size_t)n * sizeof *ids);
-    if (micro_batch_fill_evaluation(k->m, k->r, &b, err) != ST_OK)
-        return ST_FAIL;
-    int32_t *wanted = runner_data(k->r, k->m->wanted);
-    for (int64_t r = 0; r < rows; r++)
-        wanted[r] = (int32_t)(r * k->max + k->L + n - 1);
-    if (runner_run(k->r, 0, k->m->p->n_nodes, err) != ST_OK)
-        return ST_FAIL;
-    memcpy(out, runner_data(k->r, k->m->logits), (size_t)(rows * k->s->c.vocab) * sizeof *out);
-    return ST_OK;
-}
-
 /* Settings number i of case.json. */
 static void read_settings(struct golden *g, const struct deem_config *c, int i,
                           struct generate_settings *s)
@@ -208,11 +86,13 @@ static enum status run_text(struct gen_case *s, int i, struct error *err)
     read_settings(s->g, &s->c, i, &set);
     if (golden_ready(s->g, err) != ST_OK)
         return ST_FAIL;
-    const int64_t L = s->text.batch.text.L;
-    struct continuation k = { .s = s, .beams = set.beams, .L = L, .max = L + set.max_new_tokens };
-    enum status st = open_continuation(&k, err);
+    const struct continuation_prompt prompt = { &s->text.batch.text, s->text.batch.b.image, NULL };
+    struct continuation *k = NULL;
+    enum status st = continuation_open(&k, &s->c, &s->o, s->params, &prompt, set.beams,
+                                       set.max_new_tokens, s->g->where, err);
     if (st == ST_OK)
-        st = generate_run(&made, s->text.batch.text.B, s->c.vocab, &set, next_logits, &k, err);
+        st = generate_run(&made, s->text.batch.text.B, s->c.vocab, &set, continuation_logits, k,
+                          err);
     if (st == ST_OK) {
         snprintf(name, sizeof name, "text.%d.ids", i);
         golden_put_ids(s->g, name, made.ids, made.B * made.length);
@@ -221,7 +101,7 @@ static enum status run_text(struct gen_case *s, int i, struct error *err)
             golden_put(s->g, name, made.scores, made.B);
     }
     generated_clear(&made);
-    close_continuation(&k);
+    continuation_close(&k);
     return st;
 }
 
@@ -262,7 +142,7 @@ struct painting {
     struct ddpm_sampler ddpm;
     int64_t G, n; /* pictures to make; numbers of their latents */
     const int32_t *target;
-    float *z, *uncond, *cond, *guided, *noise; /* channels-last [G,k,k,4] */
+    float *z; /* channels-last [G,k,k,4] */
 };
 
 static void to_last(float *to, const float *from, int64_t I, int64_t pixels, int64_t C)
@@ -296,9 +176,7 @@ static enum status read_painting(struct painting *a, struct error *err)
     if (golden_ready(g, err) != ST_OK || ddpm_sampler_init(&a->ddpm, steps, guidance, err) != ST_OK)
         return ST_FAIL;
     a->n = a->G * VAE_LATENT * k * k;
-    float **const all[] = { &a->z, &a->uncond, &a->cond, &a->guided, &a->noise };
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        *all[i] = golden_memory(g, a->n, sizeof(float));
+    a->z = golden_memory(g, a->n, sizeof *a->z);
     const float *z = golden_input(g, "image.z_T", 4, (int64_t[]){ a->G, VAE_LATENT, k, k });
     if (golden_ready(g, err) != ST_OK)
         return ST_FAIL;
@@ -335,29 +213,39 @@ static enum status fill_painting(struct painting *a, struct error *err)
     return ST_OK;
 }
 
+static enum status read_noise(void *arg, int64_t i, float *out, struct error *err)
+{
+    const struct painting *a = arg;
+    const int64_t k = deem_latent_side(&a->s->c);
+    const float *eps =
+        golden_input(a->s->g, "image.eps", 5, (int64_t[]){ a->ddpm.steps, a->G, VAE_LATENT, k, k });
+    if (!eps)
+        return golden_ready(a->s->g, err);
+    to_last(out, eps + i * a->n, a->G, k * k, VAE_LATENT);
+    return ST_OK;
+}
+
+static enum status put_step(void *arg, int64_t i, const float *uncond, const float *cond,
+                            const float *guided, const float *z, struct error *err)
+{
+    struct painting *a = arg;
+    put_map(a, i, "eps_uncond", uncond);
+    put_map(a, i, "eps_cond", cond);
+    put_map(a, i, "eps_guided", guided);
+    put_map(a, i, "z", z);
+    return golden_ready(a->s->g, err);
+}
+
 static enum status paint(struct painting *a, struct error *err)
 {
-    struct golden *g = a->s->g;
-    const int64_t k = deem_latent_side(&a->s->c), steps = a->ddpm.steps;
-    const float *eps =
-        golden_input(g, "image.eps", 5, (int64_t[]){ steps, a->G, VAE_LATENT, k, k });
-    int32_t *times = golden_memory(g, steps, sizeof *times);
-    if (golden_ready(g, err) != ST_OK)
+    const struct sampler_draws draws = { read_noise, put_step, a };
+    int32_t *times = golden_memory(a->s->g, a->ddpm.steps, sizeof *times);
+    if (golden_ready(a->s->g, err) != ST_OK ||
+        sampler_run(a->sampler, a->unet, &a->ddpm, &draws, a->z, err) != ST_OK)
         return ST_FAIL;
-    for (int64_t i = 0; i < steps; i++) {
+    for (int64_t i = 0; i < a->ddpm.steps; i++)
         times[i] = ddpm_sampler_timestep(&a->ddpm, i);
-        if (sampler_predict(a->sampler, a->unet, a->z, times[i], a->uncond, a->cond, err) != ST_OK)
-            return ST_FAIL;
-        ddpm_guide(a->guided, a->uncond, a->cond, a->n, a->ddpm.guidance);
-        to_last(a->noise, eps + i * a->n, a->G, k * k, VAE_LATENT);
-        if (ddpm_sampler_step(&a->ddpm, i, a->z, NULL, a->guided, a->noise, a->n, err) != ST_OK)
-            return ST_FAIL;
-        put_map(a, i, "eps_uncond", a->uncond);
-        put_map(a, i, "eps_cond", a->cond);
-        put_map(a, i, "eps_guided", a->guided);
-        put_map(a, i, "z", a->z);
-    }
-    golden_put_ids(g, "image.timesteps", times, steps);
+    golden_put_ids(a->s->g, "image.timesteps", times, a->ddpm.steps);
     return ST_OK;
 }
 

@@ -190,23 +190,59 @@ static void load_file(struct loading *l, const char *folder, enum checkpoint_fil
     mem_free(path);
 }
 
+/* The first fault, or all problems in one text. */
+static enum status finish_loading(struct loading *l, const struct checkpoint *c, struct error *err)
+{
+    enum status st = ST_OK;
+    if (l->inner.cause != CAUSE_NONE)
+        st = error_set(err, ST_FAIL, l->inner.cause, "%s", l->inner.text);
+    else if (l->problems.size > 0)
+        st = error_set(err, ST_FAIL, CAUSE_FORMAT, "%s: %s", c->path,
+                       (const char *)l->problems.data + 2);
+    buffer_clear(&l->problems);
+    return st;
+}
+
 enum status checkpoint_load(const struct checkpoint *c, struct params *params, float *m, float *v,
                             struct error *err)
 {
     struct loading l = { .params = params };
-    enum status st = ST_OK;
 
     buffer_init(&l.problems);
     load_file(&l, c->path, CHECKPOINT_WEIGHTS, m, v);
     load_file(&l, c->path, CHECKPOINT_FROZEN, m, v);
     load_file(&l, c->path, CHECKPOINT_OPTIMIZER, m, v);
-    if (l.inner.cause != CAUSE_NONE)
-        st = error_set(err, ST_FAIL, l.inner.cause, "%s", l.inner.text);
-    else if (l.problems.size > 0)
-        st = error_set(err, ST_FAIL, CAUSE_FORMAT, "%s: %s", c->path,
-                       (const char *)l.problems.data + 2);
-    buffer_clear(&l.problems);
-    return st;
+    return finish_loading(&l, c, err);
+}
+
+/* The file that has a tensor of this name, frozen ones being looked up last. */
+static void load_value(struct loading *l, struct tensor_file *const files[2], struct param *p)
+{
+    const bool trained = tensor_file_find(files[0], p->name) != NULL;
+    load_tensor(l, files[trained ? 0 : 1], p->name, p, p->value);
+}
+
+enum status checkpoint_load_values(const struct checkpoint *c, struct params *params,
+                                   struct error *err)
+{
+    static const enum checkpoint_file from[2] = { CHECKPOINT_WEIGHTS, CHECKPOINT_FROZEN };
+    struct loading l = { .params = params };
+    struct tensor_file *files[2] = { NULL, NULL };
+
+    buffer_init(&l.problems);
+    for (int i = 0; i < 2 && l.inner.cause == CAUSE_NONE; i++) {
+        char *path = path_join(c->path, checkpoint_file_names[from[i]]);
+        if (!path)
+            no_memory(&l.inner);
+        else
+            safetensors_open(&files[i], path, &l.inner);
+        mem_free(path);
+    }
+    for (size_t i = 0; i < params->count && l.inner.cause == CAUSE_NONE; i++)
+        load_value(&l, files, &params->list[i]);
+    tensor_file_close(&files[0]);
+    tensor_file_close(&files[1]);
+    return finish_loading(&l, c, err);
 }
 
 void checkpoint_close(struct checkpoint **c)

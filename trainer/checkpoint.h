@@ -65,6 +65,9 @@ enum status checkpoint_open(struct checkpoint **out, const char *path, struct er
  * another shape or unknown. */
 enum status checkpoint_load(const struct checkpoint *c, struct params *params, float *m, float *v,
                             struct error *err);
+/* Values alone, whatever of them trained: for generation. ST_FAIL as checkpoint_load. */
+enum status checkpoint_load_values(const struct checkpoint *c, struct params *params,
+                                   struct error *err);
 void checkpoint_close(struct checkpoint **c);
 
 /* Every digest of one checkpoint folder; each finding is appended as a line. ST_OK also with

@@ -412,10 +412,13 @@ static void write_all(struct deem *m)
     write_tokenise(m, &w);
     if (uses_diffusion(m) && !m->options.evaluation)
         write_latents(m, &w);
+    if (m->options.evaluation)
+        m->evaluate = program_span_begin(m->p, SPAN_REPEATED, "evaluate");
     write_language(m, &w);
     if (uses_diffusion(m))
         write_contexts(m, &w);
     if (m->options.evaluation) {
+        program_span_end(m->p, m->evaluate);
         m->features = program_keep(m->p, w.features);
         m->ctx = program_keep(m->p, m->ctx);
         return;
@@ -443,7 +446,8 @@ enum status deem_open(struct deem **out, const struct deem_config *config,
     if (options->evaluation)
         m->config.tokenizer.perceiver.dropout = m->config.tokenizer.perceiver.attention_dropout =
             0.0;
-    m->tokenise = m->latents = m->language = m->contexts = m->picture = m->backward = -1;
+    m->tokenise = m->latents = m->language = m->contexts = m->picture = m->backward = m->evaluate =
+        -1;
     if (program_open(&m->p, params, options->probes, err) != ST_OK)
         goto fail;
     write_all(m);

@@ -90,6 +90,7 @@ struct deem {
     int first, wanted, logits, features;
     /* spans, indices into p->spans; -1 where absent */
     int tokenise, latents, language, contexts, picture, backward;
+    int evaluate; /* evaluation: all behind the pictures, to be run again for other ids */
 };
 
 enum deem_loss { DEEM_NIP, DEEM_CSR };

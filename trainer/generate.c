@@ -8,12 +8,14 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "core/rng.h"
 
 /* A finished hypothesis: its history without the stop. */
 struct hypothesis {
     int32_t *ids; /* [length] */
     int64_t length;
     float score;
+    int32_t stop; /* -1: cut at the end */
 };
 
 struct candidate {
@@ -35,6 +37,8 @@ struct search {
     struct hypothesis *hyps; /* [B,beams + 1] */
     int64_t *n_hyps;         /* [B] */
     bool *done;              /* [B] */
+    int64_t *counts;         /* [B] of rows of one beam: ids before the stop */
+    int32_t *stops;          /* [B] of rows of one beam */
 };
 
 static bool is_stop(const struct generate_settings *s, int32_t id)
@@ -58,10 +62,14 @@ static void close_search(struct search *x)
     mem_free(x->hyps);
     mem_free(x->n_hyps);
     mem_free(x->done);
+    mem_free(x->counts);
+    mem_free(x->stops);
 }
 
 static int64_t wanted(const struct search *x)
 {
+    if (x->s->temperature > 0.0)
+        return x->V;
     return (x->s->n_stops + 1 > 2 ? x->s->n_stops + 1 : 2) * x->s->beams;
 }
 
@@ -78,9 +86,13 @@ static enum status open_search(struct search *x, struct error *err)
     x->hyps = mem_calloc(B * (size_t)(x->s->beams + 1), sizeof *x->hyps);
     x->n_hyps = mem_calloc(B, sizeof *x->n_hyps);
     x->done = mem_calloc(B, sizeof *x->done);
+    x->counts = mem_calloc(B, sizeof *x->counts);
+    x->stops = mem_calloc(B, sizeof *x->stops);
     if (!x->history || !x->next || !x->fed || !x->logits || !x->sums || !x->best || !x->hyps ||
-        !x->n_hyps || !x->done)
+        !x->n_hyps || !x->done || !x->counts || !x->stops)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: search");
+    for (int64_t b = 0; b < x->B; b++)
+        x->stops[b] = -1;
     for (int64_t r = 0; r < x->rows; r++) {
         x->history[r * x->cap] = x->s->bos;
         x->sums[r] = r % x->s->beams == 0 ? 0.0f : -1e9f; /* the beams start out alike */
@@ -127,7 +139,52 @@ static void process(const struct search *x, float *scores, const int32_t *histor
             scores[x->s->stops[i]] = -HUGE_VALF;
 }
 
-/* Greedy. */
+static int better_first(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score < y->score ? 1 : -1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* An id drawn from the best ones. */
+static int32_t sample(const struct search *x, const float *scores, int64_t row)
+{
+    struct candidate *c = x->best;
+    struct rng_key key;
+    struct rng r;
+    double sum = 0.0, kept = 0.0;
+    int64_t n = 0;
+    for (int64_t i = 0; i < x->V; i++)
+        c[i] = (struct candidate){ scores[i], 0, (int32_t)i };
+    qsort(c, (size_t)x->V, sizeof *c, better_first);
+    const double most = (double)c[0].score, temperature = x->s->temperature;
+    for (int64_t i = 0; i < x->V; i++)
+        sum += exp(((double)c[i].score - most) / temperature);
+    while (n < x->V && (n == 0 || kept < x->s->top_p * sum))
+        kept += exp(((double)c[n++].score - most) / temperature);
+    rng_key_init(&key, x->s->seed, "G1");
+    rng_key_integer(&key, (uint64_t)row);
+    rng_init(&r, &key);
+    r.position = (uint64_t)(x->n - 1);
+    double left = rng_unit(&r) * kept;
+    for (int64_t i = 0; i < n; i++) {
+        left -= exp(((double)c[i].score - most) / temperature);
+        if (left < 0.0)
+            return c[i].id;
+    }
+    return c[n - 1].id;
+}
+
+static int32_t best_of(const float *scores, int64_t V)
+{
+    int32_t best = 0;
+    for (int64_t i = 1; i < V; i++)
+        best = scores[i] > scores[best] ? (int32_t)i : best;
+    return best;
+}
+
+/* One beam: greedy or sampled. */
 static int64_t step_greedy(struct search *x)
 {
     int64_t open = 0;
@@ -135,11 +192,13 @@ static int64_t step_greedy(struct search *x)
         float *scores = x->logits + r * x->V;
         int32_t *history = x->history + r * x->cap;
         process(x, scores, history);
-        int32_t best = 0;
-        for (int64_t i = 1; i < x->V; i++)
-            best = scores[i] > scores[best] ? (int32_t)i : best;
-        history[x->n] = x->done[r] ? x->s->pad : best;
-        x->done[r] = x->done[r] || is_stop(x->s, best);
+        const int32_t id = x->s->temperature > 0.0 ? sample(x, scores, r) : best_of(scores, x->V);
+        history[x->n] = x->done[r] ? x->s->pad : id;
+        if (!x->done[r] && is_stop(x->s, id)) {
+            x->stops[r] = id;
+            x->done[r] = true;
+        }
+        x->counts[r] += !x->done[r];
         open += !x->done[r];
     }
     x->n++;
@@ -150,7 +209,9 @@ static enum status finish_greedy(struct generated *out, const struct search *x, 
 {
     const size_t row = (size_t)x->n * sizeof *out->ids;
     out->ids = mem_alloc((size_t)x->B * row);
-    if (!out->ids)
+    out->counts = mem_dup(x->counts, (size_t)x->B * sizeof *out->counts);
+    out->stops = mem_dup(x->stops, (size_t)x->B * sizeof *out->stops);
+    if (!out->ids || !out->counts || !out->stops)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: generated ids");
     out->length = x->n;
     for (int64_t b = 0; b < x->B; b++)
@@ -173,8 +234,9 @@ static int64_t worst_of(const struct search *x, int64_t b)
     return worst;
 }
 
-/* Stores the history of row r unless `beams` better ones are there. */
-static enum status store(struct search *x, int64_t b, int64_t r, float sum, struct error *err)
+/* Stores the history of row r, ended by `stop`, unless `beams` better ones are there. */
+static enum status store(struct search *x, int64_t b, int64_t r, float sum, int32_t stop,
+                         struct error *err)
 {
     struct hypothesis *h = x->hyps + b * (x->s->beams + 1);
     const float score = final_score(x, sum, x->n);
@@ -183,7 +245,7 @@ static enum status store(struct search *x, int64_t b, int64_t r, float sum, stru
     int32_t *ids = mem_dup(x->history + r * x->cap, (size_t)x->n * sizeof *ids);
     if (!ids)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: hypothesis");
-    h[x->n_hyps[b]++] = (struct hypothesis){ ids, x->n, score };
+    h[x->n_hyps[b]++] = (struct hypothesis){ ids, x->n, score, stop };
     if (x->n_hyps[b] > x->s->beams) {
         const int64_t worst = worst_of(x, b);
         mem_free(h[worst].ids);
@@ -231,7 +293,7 @@ static enum status step_prompt(struct search *x, int64_t b, float *sums, struct 
         const struct candidate c = x->best[rank];
         const int64_t from = b * beams + c.beam;
         if (is_stop(x->s, c.id)) {
-            if (rank < beams && store(x, b, from, c.score, err) != ST_OK)
+            if (rank < beams && store(x, b, from, c.score, c.id, err) != ST_OK)
                 return ST_FAIL;
             continue;
         }
@@ -278,7 +340,7 @@ static enum status finish_beams(struct generated *out, struct search *x, struct 
         win ? ST_OK : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: hypotheses");
     for (int64_t b = 0; b < x->B && st == ST_OK; b++) {
         for (int64_t i = 0; !x->done[b] && i < x->s->beams && st == ST_OK; i++)
-            st = store(x, b, b * x->s->beams + i, x->sums[b * x->s->beams + i], err);
+            st = store(x, b, b * x->s->beams + i, x->sums[b * x->s->beams + i], -1, err);
         const struct hypothesis *h = x->hyps + b * (x->s->beams + 1);
         win[b] = h;
         for (int64_t i = 1; i < x->n_hyps[b]; i++)
@@ -291,7 +353,9 @@ static enum status finish_beams(struct generated *out, struct search *x, struct 
         out->length = length;
         out->ids = mem_alloc((size_t)(x->B * length) * sizeof *out->ids);
         out->scores = mem_alloc((size_t)x->B * sizeof *out->scores);
-        if (!out->ids || !out->scores)
+        out->counts = mem_alloc((size_t)x->B * sizeof *out->counts);
+        out->stops = mem_alloc((size_t)x->B * sizeof *out->stops);
+        if (!out->ids || !out->scores || !out->counts || !out->stops)
             st = error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: generated ids");
     }
     for (int64_t b = 0; b < x->B && st == ST_OK; b++) {
@@ -301,6 +365,8 @@ static enum status finish_beams(struct generated *out, struct search *x, struct 
                      : i == win[b]->length ? x->s->stops[0]
                                            : x->s->pad;
         out->scores[b] = win[b]->score;
+        out->counts[b] = win[b]->length - 1;
+        out->stops[b] = win[b]->stop;
     }
     mem_free(win);
     return st;
@@ -335,7 +401,9 @@ enum status generate_run(struct generated *out, int64_t B, int64_t V,
     struct search x = { .s = s, .B = B, .V = V, .rows = B * s->beams };
     *out = (struct generated){ .B = B };
     if (B < 1 || V < 2 || s->beams < 1 || s->max_new_tokens < 1 || s->n_stops < 1 ||
-        s->n_stops > GENERATE_STOPS_MAX || !(s->repetition_penalty > 0.0))
+        s->n_stops > GENERATE_STOPS_MAX || !(s->repetition_penalty > 0.0) ||
+        !(s->temperature >= 0.0) ||
+        (s->temperature > 0.0 && (s->beams != 1 || !(s->top_p > 0.0 && s->top_p <= 1.0))))
         return error_set(err, ST_FAIL, CAUSE_ARG, "generation: settings that cannot work");
     enum status st = open_search(&x, err);
     if (st == ST_OK)
@@ -351,5 +419,7 @@ void generated_clear(struct generated *g)
 {
     mem_free(g->ids);
     mem_free(g->scores);
+    mem_free(g->counts);
+    mem_free(g->stops);
     *g = (struct generated){ 0 };
 }

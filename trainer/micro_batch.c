@@ -213,6 +213,7 @@ enum status micro_batch_fill_evaluation(struct deem *m, struct runner *r,
         return ST_FAIL;
     fill_constants(&j);
     fill_pictures(&j, m->image, b->image);
+    fill_pictures(&j, m->mask, b->mask);
     fill_text(&j);
     fill_contexts(&j);
     return fill_positions(&j, err);

@@ -123,6 +123,29 @@ enum status sampler_predict(const struct sampler *s, struct runner *r, const flo
     return ST_OK;
 }
 
+enum status sampler_run(const struct sampler *s, struct runner *r, const struct ddpm_sampler *d,
+                        const struct sampler_draws *draws, float *z, struct error *err)
+{
+    const int64_t n = program_tensor(s->p, s->latent)->count / 2;
+    float *memory = mem_alloc((size_t)(4 * n) * sizeof *memory);
+    float *uncond = memory, *cond = memory + n, *guided = memory + 2 * n, *noise = memory + 3 * n;
+    enum status st =
+        memory ? ST_OK : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: sampler");
+    for (int64_t i = 0; i < d->steps && st == ST_OK; i++) {
+        st = sampler_predict(s, r, z, ddpm_sampler_timestep(d, i), uncond, cond, err);
+        if (st == ST_OK)
+            st = draws->noise(draws->arg, i, noise, err);
+        if (st != ST_OK)
+            break;
+        ddpm_guide(guided, uncond, cond, n, d->guidance);
+        st = ddpm_sampler_step(d, i, z, NULL, guided, noise, n, err);
+        if (st == ST_OK && draws->seen)
+            st = draws->seen(draws->arg, i, uncond, cond, guided, z, err);
+    }
+    mem_free(memory);
+    return st;
+}
+
 enum status sampler_decode(const struct sampler *s, const struct deem_config *c, struct runner *r,
                            const float *z, float *picture, struct error *err)
 {

@@ -3,6 +3,7 @@
 #ifndef DEEM_TRAINER_SAMPLER_H
 #define DEEM_TRAINER_SAMPLER_H
 
+#include "trainer/ddpm.h"
 #include "trainer/deem.h"
 #include "trainer/runner.h"
 
@@ -31,6 +32,16 @@ void sampler_fill(const struct sampler *s, const struct deem_config *c, struct r
 /* Predicted noise for latents z [G,k,k,4] (channels-last) at timestep t: both [G,k,k,4]. */
 enum status sampler_predict(const struct sampler *s, struct runner *r, const float *z, int32_t t,
                             float *uncond, float *cond, struct error *err);
+/* All steps of `d` from the noise z [G,k,k,4] down to a latent. `noise` fills fresh numbers [G,k,k,4] for
+ * step i; `seen` (may be NULL) looks at what the step made, z being the latent after it. */
+struct sampler_draws {
+    enum status (*noise)(void *arg, int64_t i, float *out, struct error *err);
+    enum status (*seen)(void *arg, int64_t i, const float *uncond, const float *cond,
+                        const float *guided, const float *z, struct error *err);
+    void *arg;
+};
+enum status sampler_run(const struct sampler *s, struct runner *r, const struct ddpm_sampler *d,
+                        const struct sampler_draws *draws, float *z, struct error *err);
 /* Pictures [G,Rd,Rd,3] in [0,1] of latents (scaled as the UNet has them). */
 enum status sampler_decode(const struct sampler *s, const struct deem_config *c, struct runner *r,
                            const float *z, float *picture, struct error *err);
