@@ -15,6 +15,7 @@ struct command {
 /* The commands, one cmd_*.c each. */
 command_fn cmd_bench;
 command_fn cmd_decode;
+command_fn cmd_generate;
 command_fn cmd_golden;
 command_fn cmd_export;
 command_fn cmd_ingest_instruct; /* `deem ingest instruct` */

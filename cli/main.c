@@ -12,6 +12,7 @@ static const struct command commands[] = {
     { "ingest", "a raw dump becomes a dataset", cmd_ingest },
     { "decode", "the loader's picture path for one file", cmd_decode },
     { "train", "train a model by a recipe", cmd_train },
+    { "generate", "go on with a prompt in words and pictures", cmd_generate },
     { "weights", "look into, import and export weights", cmd_weights },
     { "plot", "draw the curves of a training run", cmd_plot },
     { "golden", "run one numerical reference case and compare", cmd_golden },

@@ -20,7 +20,7 @@ struct generator {
     struct recipe *recipe;
     struct deem_config config;
     struct params *params;
-    enum backend backend;
+    struct placement *where;
     struct sampler *sampler; /* for one picture; NULL until the first, and in stage III */
     struct runner *unet, *decoder;
     struct buffer ids;             /* int32_t */
@@ -37,10 +37,9 @@ static enum status no_memory(struct error *err)
 /* The checkpoint that `given` means. */
 static enum status find_checkpoint(char **path, const char *given, struct error *err)
 {
-    struct file_info info;
     *path = NULL;
-    if (file_stat(given, &info, err) != ST_OK)
-        return ST_FAIL;
+    if (!file_exists(given))
+        return error_set(err, ST_FAIL, CAUSE_IO, "%s: no such checkpoint", given);
     if (checkpoint_is(given)) {
         *path = str_format("%s", given);
         return *path ? ST_OK : no_memory(err);
@@ -66,36 +65,42 @@ static enum status read_recipe(struct generator *g, struct error *err)
     return st;
 }
 
-static enum status read_model(struct generator *g, struct error *err)
+static enum status read_model(struct generator *g, const struct placement_options *place,
+                              struct error *err)
 {
     setup_model(&g->config, g->recipe);
     g->config.trunk.drop_path = 0.0;
     enum status st = params_open(&g->params, NULL, NULL, err);
+    if (st == ST_OK)
+        st = placement_open(&g->where, g->params, place, err);
     if (st == ST_OK)
         st = setup_declare(g->params, &g->config, g->recipe, err);
     if (st == ST_OK && generator_paints(g))
         st = sampler_open(&g->sampler, &g->config, 1, g->params, err);
     if (st == ST_OK)
         st = params_allocate(g->params, err);
-    return st == ST_OK ? checkpoint_load_values(g->checkpoint, g->params, err) : st;
+    if (st == ST_OK)
+        st = placement_allocate(g->where, err);
+    if (st == ST_OK)
+        st = checkpoint_load_values(g->checkpoint, g->params, err);
+    return st == ST_OK ? placement_upload(g->where, err) : st;
 }
 
-enum status generator_open(struct generator **out, const char *path, enum backend backend,
-                           struct error *err)
+enum status generator_open(struct generator **out, const char *path,
+                           const struct placement_options *place, struct error *err)
 {
     struct generator *g = mem_calloc(1, sizeof *g);
     char *folder = NULL;
     *out = NULL;
     if (!g)
         return no_memory(err);
-    g->backend = backend;
     enum status st = find_checkpoint(&folder, path, err);
     if (st == ST_OK)
         st = checkpoint_open(&g->checkpoint, folder, err);
     if (st == ST_OK)
         st = read_recipe(g, err);
     if (st == ST_OK)
-        st = read_model(g, err);
+        st = read_model(g, place, err);
     mem_free(folder);
     if (st != ST_OK)
         generator_close(&g);
@@ -111,6 +116,7 @@ void generator_close(struct generator **gp)
     runner_close(&g->unet);
     runner_close(&g->decoder);
     sampler_close(&g->sampler);
+    placement_close(&g->where);
     params_close(&g->params);
     recipe_close(&g->recipe);
     checkpoint_close(&g->checkpoint);
@@ -144,6 +150,16 @@ const struct deem_config *generator_config(const struct generator *g)
 int64_t generator_length(const struct generator *g)
 {
     return (int64_t)(g->ids.size / sizeof(int32_t));
+}
+
+const int32_t *generator_ids(const struct generator *g)
+{
+    return (const int32_t *)(const void *)g->ids.data;
+}
+
+bool generator_fits_picture(const struct generator *g)
+{
+    return generator_length(g) + g->config.queries + 1 <= g->recipe->seq_len;
 }
 
 bool generator_paints(const struct generator *g)
@@ -199,7 +215,7 @@ struct row {
 static enum status make_row(struct row *r, const struct generator *g, struct error *err)
 {
     const int64_t L = generator_length(g);
-    const int32_t *ids = (const int32_t *)(const void *)g->ids.data;
+    const int32_t *ids = generator_ids(g);
     *r = (struct row){ .pictures = (int32_t)g->n_pictures };
     if (L < 1 || ids[0] != g->config.ids.bos)
         return error_set(err, ST_FAIL, CAUSE_ARG, "prompt: does not begin with bos");
@@ -235,7 +251,7 @@ static enum status open_continuation(struct continuation **k, const struct gener
                                                 (const float *)(const void *)g->pictures.data,
                                                 regions ? (const float *)(const void *)g->masks.data
                                                         : NULL };
-    return continuation_open(k, &g->config, &options, g->params, &prompt, beams, more, g->backend,
+    return continuation_open(k, &g->config, &options, g->params, &prompt, beams, more, g->where,
                              err);
 }
 
@@ -380,7 +396,7 @@ static enum status to_image(struct image *out, const float *picture, int64_t sid
 enum status generator_paint(struct generator *g, const struct generator_painting *settings,
                             struct image *out, struct error *err)
 {
-    const int64_t side = g->config.decode_side, room = g->recipe->seq_len - generator_length(g);
+    const int64_t side = g->config.decode_side;
     float *picture = NULL;
 
     *out = (struct image){ 0 };
@@ -388,16 +404,16 @@ enum status generator_paint(struct generator *g, const struct generator_painting
         return error_set(err, ST_FAIL, CAUSE_ARG,
                          "%s: a model of stage III has no diffusion model to paint with",
                          generator_path(g));
-    if (room < g->config.queries + 1)
+    if (!generator_fits_picture(g))
         return error_set(err, ST_FAIL, CAUSE_ARG,
                          "prompt: %" PRId64
                          " tokens leave no room for a picture within seq_len %" PRId64,
                          generator_length(g), g->recipe->seq_len);
     enum status st = generator_add_picture(g, NULL, NULL, err);
     if (st == ST_OK && !g->unet)
-        st = runner_open(&g->unet, g->sampler->p, g->backend, err);
+        st = runner_open(&g->unet, g->sampler->p, g->where, err);
     if (st == ST_OK && !g->decoder)
-        st = runner_open(&g->decoder, g->sampler->decode, g->backend, err);
+        st = runner_open(&g->decoder, g->sampler->decode, g->where, err);
     if (st == ST_OK)
         st = fill_sampler(g, err);
     if (st == ST_OK) {

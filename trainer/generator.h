@@ -2,7 +2,7 @@
  * sampling, pictures by the guided DDPM sampler; spec model.md 6. Token ids in, token ids out: texts are the
  * caller's. One prompt, one thread.
  *
- *     generator_open(&g, "runs/tiny", BACKEND_CPU, err);
+ *     generator_open(&g, "runs/tiny", &place, err);
  *     generator_add_ids(g, ids, n, err);                 bos first
  *     generator_add_picture(g, rgb, NULL, err);
  *     generator_text(g, &settings, &made, err);          made.ids follow the prompt from now on
@@ -15,21 +15,23 @@
 #include "core/image.h"
 #include "trainer/deem.h"
 #include "trainer/generate.h"
-#include "trainer/program.h"
+#include "trainer/placement.h"
 #include "trainer/recipe.h"
 
 struct generator;
 /* `path`: a checkpoint's folder, or a run's OUT, whose newest complete one is meant. ST_FAIL: CAUSE_IO
- * (nothing there), CAUSE_FORMAT, CAUSE_CHECKSUM, CAUSE_NOMEM. */
-enum status generator_open(struct generator **out, const char *path, enum backend backend,
-                           struct error *err);
+ * (nothing there), CAUSE_FORMAT, CAUSE_CHECKSUM, CAUSE_NOMEM, as placement_open. */
+enum status generator_open(struct generator **out, const char *path,
+                           const struct placement_options *place, struct error *err);
 void generator_close(struct generator **g);
 const char *generator_path(const struct generator *g); /* of the checkpoint's folder */
 int64_t generator_step(const struct generator *g);     /* optimizer steps it has seen */
 const struct recipe *generator_recipe(const struct generator *g);
 const struct deem_config *generator_config(const struct generator *g);
-int64_t generator_length(const struct generator *g); /* tokens so far */
-bool generator_paints(const struct generator *g);    /* has a diffusion model */
+int64_t generator_length(const struct generator *g);     /* tokens so far */
+const int32_t *generator_ids(const struct generator *g); /* they; borrowed until one is added */
+bool generator_paints(const struct generator *g);        /* has a diffusion model */
+bool generator_fits_picture(const struct generator *g);  /* within seq_len */
 
 enum status generator_add_ids(struct generator *g, const int32_t *ids, int64_t n,
                               struct error *err);

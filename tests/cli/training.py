@@ -3,6 +3,7 @@ small dataset and one run of three steps serve all. DEEM names the program."""
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -130,6 +131,135 @@ class Mfu(unittest.TestCase):
         r = Place.train("line", "--steps", "2")
         for word in (b"2 of 2 (100.0 %)", b"loss", b"tok/s", b"wait", b"mfu"):
             self.assertIn(word, r.stderr)
+
+
+class Generate(unittest.TestCase):
+    PICTURE = os.path.join(dump.PICTURES, "jpeg-420.jpg")
+
+    def generate(self, *more, code=0, run_at="run"):
+        r = run("generate", Place.path(run_at), "--tokenizer", dump.TOKENIZER, *more)
+        self.assertEqual(r.returncode, code, r.stderr.decode())
+        return r
+
+    def json(self, *more):
+        return json.loads(self.generate("--json", *more).stdout)
+
+    def texts(self, *more):
+        return [p["ids"] for p in self.json(*more)["output"] if "ids" in p]
+
+    def test_the_json_says_what_was_asked_and_made(self):
+        made = self.json("--prompt", "A pond", "--max-new-tokens", 12, "--pictures", 0)
+        self.assertEqual(made["step"], 3)
+        self.assertTrue(made["checkpoint"].endswith("step-000003"))
+        self.assertEqual(made["prompt"]["ids"][0], 1)
+        self.assertEqual(made["prompt"]["text"].replace("<s>", ""), "A pond")
+        (part,) = made["output"]
+        self.assertEqual(made["text"], part["text"])
+        self.assertLessEqual(len(part["ids"]), 12)
+        self.assertIn(part["stop"], ("end", "picture", "length"))
+        self.assertLess(part["score"], 0.0)
+
+    def test_draws_depend_on_the_seed_alone(self):
+        args = ("--prompt", "A pond", "--temperature", 1.2, "--max-new-tokens", 20, "--pictures", 0)
+        first, again, other = (self.texts(*args, "--seed", s) for s in (7, 7, 8))
+        self.assertEqual(first, again)
+        self.assertNotEqual(first, other)
+
+    def test_a_nucleus_of_almost_nothing_is_greedy(self):
+        args = ("--prompt", "A pond", "--max-new-tokens", 10, "--pictures", 0)
+        self.assertEqual(self.texts(*args, "--temperature", 1, "--top-p", 1e-6),
+                         self.texts(*args, "--beams", 1))
+
+    def test_no_end_before_the_least_length(self):
+        made = self.json("--prompt", "A pond", "--max-new-tokens", 24, "--min-length", 25)
+        self.assertEqual(len(made["output"][0]["ids"]), 24)
+
+    def test_pictures_of_the_prompt_are_slots_where_the_text_says(self):
+        made = self.json("--image", self.PICTURE, "--image", self.PICTURE, "--prompt",
+                         "pond <image> frogs", "--max-new-tokens", 1)
+        ids = made["prompt"]["ids"]
+        soi = max(ids) - 1
+        self.assertEqual([ids[1:6], ids.count(soi)], [[soi] + 4 * [soi + 1], 2])
+        self.assertNotEqual(ids[6], soi)
+        self.assertEqual(self.texts("--image", self.PICTURE, "--max-new-tokens", 3, "--pictures", 0),
+                         self.texts("--image", self.PICTURE, "--prompt", "<image>",
+                                    "--max-new-tokens", 3, "--pictures", 0))
+
+    def test_a_painted_picture_is_a_png_of_the_decoder_and_repeats(self):
+        seen = set()
+        for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+            out = Place.path(name)
+            made = self.json("--prompt", "A pond", "--paint", "--steps", 3, "--seed", seed, "--out", out,
+                             "--max-new-tokens", 4, "--pictures", 1)
+            self.assertEqual(made["output"][0], {"picture": out + "-0.png", "width": 64, "height": 64})
+            self.assertEqual(len(made["output"]), 2)
+            with open(out + "-0.png", "rb") as f:
+                data = f.read()
+            self.assertEqual(data[:8], b"\x89PNG\r\n\x1a\n")
+            self.assertEqual(struct.unpack(">II", data[16:24]), (64, 64))
+            seen.add(data)
+        self.assertEqual(len(seen), 2)
+
+    def test_a_region_is_seen_through_its_mask(self):
+        """A region of the whole picture is the picture; a part of it is something else."""
+        args = ("--image", self.PICTURE, "--max-new-tokens", 8, "--pictures", 0, "--beams", 2)
+
+        def score(*more):
+            return self.json(*args, *more)["output"][0]["score"]
+        size = struct.unpack(">HH", self.jpeg_size(self.PICTURE))
+        whole = "0,0,%d,%d" % (size[1], size[0])
+        part = "0,0,%d,%d" % (size[1] // 2, size[0] // 2)
+        runs = json.dumps({"size": size, "counts": [0, size[0] * size[1]]})
+        self.assertEqual(score("--region", whole), score("--region", runs))
+        self.assertNotEqual(score("--region", whole), score("--region", part))
+        ids = self.json(*args, "--region", whole, "--region", part, "--prompt",
+                        "<image> all <region1>")["prompt"]["ids"]
+        self.assertEqual(ids.count(max(ids) - 1), 3)
+
+    @staticmethod
+    def jpeg_size(path):
+        """Height and width as they stand in the frame header."""
+        with open(path, "rb") as f:
+            data = f.read()
+        at = 2
+        while data[at + 1] not in (0xC0, 0xC1, 0xC2):
+            at += 2 + struct.unpack(">H", data[at + 2:at + 4])[0]
+        return data[at + 5:at + 9]
+
+    def test_people_get_text_and_no_control_characters(self):
+        out = self.generate("--prompt", "A pond", "--max-new-tokens", 20, "--temperature", 3).stdout
+        self.assertFalse(set(out) & (set(range(32)) - {9, 10}))
+        self.assertGreater(len(out.strip()), 0)
+
+    def test_what_cannot_be_is_named(self):
+        for code, word, args in (
+                (64, b"--tokenizer", (Place.path("run"), "--prompt", "words")),
+                (64, b"--image", (Place.path("run"), "--prompt", "<image>")),
+                (64, b"--image", (Place.path("run"), "--region", "1,1,5,5")),
+                (64, b"--beams", (Place.path("run"), "--temperature", "1", "--beams", "3")),
+                (64, b"no pixel", (Place.path("run"), "--image", self.PICTURE, "--region", "1,1,0,0")),
+                (65, b"not-a-picture", (Place.path("run"), "--image", Place.path("not-a-picture"))),
+                (74, b"absent.jpg", (Place.path("run"), "--image", Place.path("absent.jpg"))),
+                (74, b"no such checkpoint", (Place.path("nowhere"),)),
+                (65, b"neither a checkpoint", (Place.path("web"),)),
+                (64, b"want one CHECKPOINT", ())):
+            with open(Place.path("not-a-picture"), "w") as f:
+                f.write("words")
+            r = run("generate", *args)
+            self.assertEqual(r.returncode, code, (args, r.stderr))
+            self.assertIn(word, r.stderr)
+
+    def test_a_flipped_byte_in_the_weights_is_noticed(self):
+        shutil.copytree(Place.path("run"), Place.path("flipped"))
+        path = Place.path("flipped", "checkpoints", "step-000003", "weights.safetensors")
+        with open(path, "r+b") as f:
+            f.seek(-5, os.SEEK_END)
+            byte = f.read(1)
+            f.seek(-5, os.SEEK_END)
+            f.write(bytes([byte[0] ^ 1]))
+        r = run("generate", os.path.dirname(path))
+        self.assertEqual(r.returncode, 65)
+        self.assertIn(b"weights.safetensors", r.stderr)
 
 
 if __name__ == "__main__":
