@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/stop.h"
+#include "trainer/dist.h"
 #include "trainer/dry_run.h"
 #include "trainer/recipe.h"
 #include "trainer/train.h"
@@ -14,8 +15,9 @@ static const struct command_help help = {
     "deem train RECIPE [--resume] [--set key=value ...] [--steps N]",
     "Trains a DEEM model by a recipe: metrics, checkpoints and the effective recipe go to its "
     "`out`.\n"
-    "Under mpirun or srun the ranks share every step; SIGTERM ends with a checkpoint and exit 75,\n"
-    "SIGUSR1 asks for one.",
+    "Under mpirun or srun the ranks share every step; SIGTERM, SIGINT,\n"
+    "SIGHUP and SIGUSR2 end with a checkpoint and exit 75, SIGUSR1 asks for a checkpoint.\n"
+    "mpirun passes on SIGUSR1 and SIGUSR2, but not SIGTERM.",
     "  deem train recipes/tiny-stage1.yaml\n"
     "  deem train recipes/tiny-stage1.yaml --resume\n"
     "  deem train recipes/stage1.yaml --set out=/scratch/run1 --set batch.micro=2\n"
@@ -102,6 +104,7 @@ int cmd_train(int argc, char **argv)
 {
     struct arguments a = { 0 };
     struct error err = { 0 };
+    int watched = 0; /* exit code of the rank this process watched */
     enum status st = parse(&a, argc, argv, &err);
 
     if (st == ST_OK && a.help_recipe) {
@@ -123,7 +126,9 @@ int cmd_train(int argc, char **argv)
             st = print_dry_run(&opt, &err);
         } else {
             stop_install_training();
-            st = train_run(&opt, &err);
+            st = dist_supervise(&watched, &err);
+            if (st == ST_OK)
+                st = train_run(&opt, &err);
         }
     }
     options_clear_list(&a.inputs);
@@ -131,5 +136,5 @@ int cmd_train(int argc, char **argv)
     options_clear_list(&a.overrides);
     if (st == ST_FAIL)
         log_error(&err);
-    return error_exit_code(err.cause);
+    return st == ST_END ? watched : error_exit_code(err.cause);
 }

@@ -43,7 +43,7 @@ static bool matches(const char *pattern, const char *key)
     return *pattern == *key;
 }
 
-static const struct setting *find(const struct setting *table, size_t count, const char *key)
+const struct setting *settings_find(const struct setting *table, size_t count, const char *key)
 {
     for (size_t i = 0; i < count; i++)
         if (matches(table[i].key, key))
@@ -169,7 +169,7 @@ static const char *nearest(const struct setting *table, size_t count, const char
 static void check_entry(const struct yaml_entry *e, const struct setting *table, size_t count,
                         struct buffer *faults, struct error *err)
 {
-    const struct setting *s = find(table, count, e->key);
+    const struct setting *s = settings_find(table, count, e->key);
     char want[256];
 
     if (!s) {
@@ -317,7 +317,7 @@ static const char *print_free(struct buffer *out, const struct yaml *y, const st
                               size_t count, const char *before, struct error *err)
 {
     for (size_t i = 0; i < y->count; i++) {
-        const struct setting *s = find(table, count, y->entries[i].key);
+        const struct setting *s = settings_find(table, count, y->entries[i].key);
         if (!s || !strchr(s->key, '*'))
             continue;
         print_entry(out, &y->entries[i], before, err);
@@ -414,10 +414,10 @@ enum status settings_compare(struct buffer *out, size_t *differences, const stru
     for (size_t side = 0; side < 2; side++)
         for (size_t i = 0; i < both[side]->count && st == ST_OK; i++) {
             const char *key = both[side]->entries[i].key;
-            const struct setting *s = find(table, count, key);
+            const struct setting *s = settings_find(table, count, key);
             const struct yaml_entry *ea = yaml_find(a, key), *eb = yaml_find(b, key);
             if (!s || !strchr(s->key, '*') || (side == 1 && ea) || same_items(ea, eb) ||
-                listed(key, ignore, ignored))
+                listed(key, ignore, ignored) || listed(s->key, ignore, ignored))
                 continue;
             ++*differences;
             st = buffer_printf(out, err, "%s: %s, here %s\n", key, first_item(ea), first_item(eb));

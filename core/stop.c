@@ -24,6 +24,8 @@ void stop_install(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
 }
 

@@ -1,4 +1,4 @@
-/* core/stop.h: the request to stop early that SIGTERM, SIGINT and SIGUSR1 make. Long work asks at its
+/* core/stop.h: the request to stop early that SIGTERM, SIGINT, SIGHUP, SIGUSR2 and SIGUSR1 make. Long work asks at its
  * commit points and ends with CAUSE_SIGNAL (exit 75, resumable). */
 #ifndef DEEM_CORE_STOP_H
 #define DEEM_CORE_STOP_H

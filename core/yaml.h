@@ -62,6 +62,8 @@ struct setting {
     const char *help;           /* one line, with unit and source */
     bool list;                  /* `*` keys only: a list of texts (or one) */
 };
+/* The setting of that key, or NULL. */
+const struct setting *settings_find(const struct setting *table, size_t count, const char *key);
 /* Every key of `y` must be in the table, with a value of its type and range; unknown keys name the
  * nearest known one. All faults are reported in one text. CAUSE_ARG. */
 enum status settings_check(const struct yaml *y, const struct setting *table, size_t count,
@@ -74,7 +76,7 @@ enum status settings_fill(void *out, const struct yaml *y, const struct setting 
 enum status settings_print(struct buffer *out, const struct yaml *y, const struct setting *table,
                            size_t count, bool help, struct error *err);
 /* One line "key: A, here B" for each key whose value in force differs; *differences counts them.
- * Keys in ignore[0..ignored) are skipped. */
+ * Keys in ignore[0..ignored) are skipped; "data.*.x" there skips all that match that setting. */
 enum status settings_compare(struct buffer *out, size_t *differences, const struct yaml *a,
                              const struct yaml *b, const struct setting *table, size_t count,
                              const char *const *ignore, size_t ignored, struct error *err);

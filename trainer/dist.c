@@ -48,8 +48,7 @@ static bool launcher_number(const char *name, long *value, enum status *st, stru
     return true;
 }
 
-/* *world: ranks the launcher started, 1 where there is none. */
-static enum status launcher_world(long *world, struct error *err)
+enum status dist_launcher_world(long *world, struct error *err)
 {
     enum status st = ST_OK;
     long rank = 0, tasks = 0;
@@ -105,7 +104,7 @@ enum status dist_open(struct dist **out, const struct dist_options *opt, struct 
     dist_options_init(&defaults);
     if (!opt)
         opt = &defaults;
-    if (launcher_world(&world, err) != ST_OK)
+    if (dist_launcher_world(&world, err) != ST_OK)
         return ST_FAIL;
     if (world <= 1)
         return wrap(out, (struct dist_backend){ .size = 1, .local_size = 1 }, NULL, err);

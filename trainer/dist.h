@@ -23,6 +23,11 @@ void dist_options_init(struct dist_options *opt);
  * `srun --mpi=pmix`. MPI is neither loaded nor initialised otherwise. ST_FAIL: CAUSE_ARG (variables
  * that contradict each other, a launcher without MPI support in this build), CAUSE_PEER. */
 enum status dist_open(struct dist **out, const struct dist_options *opt, struct error *err);
+/* Under a launcher of several ranks the process it started only watches: a child goes on as the rank, signals
+ * are passed to it, and a child that a signal killed ends the rank with exit 76 instead of the signal,
+ * which a launcher would report. Returns ST_OK where the caller goes on (the child, or no launcher), ST_END
+ * and *exit_code in the watcher. Call it before any thread starts. ST_FAIL: CAUSE_ARG, CAUSE_PEER. */
+enum status dist_supervise(int *exit_code, struct error *err);
 /* `world` handles of one group inside this process. On failure out[] holds NULLs. */
 enum status dist_open_loopback(struct dist **out, int world, const struct dist_options *opt,
                                struct error *err);

@@ -360,8 +360,11 @@ enum status recipe_differences(struct buffer *out, size_t *count, const struct r
         return error_set(err, ST_FAIL, CAUSE_ARG, "%zu overridden keys, at most 64", n_allowed);
     for (; n < FREE_KEYS; n++)
         ignore[n] = free_keys[n];
-    for (size_t i = 0; i < n_allowed; i++)
+    for (size_t i = 0; i < n_allowed; i++) {
+        if (!settings_find(settings, SETTINGS, allowed[i]))
+            return error_set(err, ST_FAIL, CAUSE_ARG, "--override: no key %s", allowed[i]);
         ignore[n++] = allowed[i];
+    }
     return settings_compare(out, count, &saved->yaml, &now->yaml, settings, SETTINGS, ignore, n,
                             err);
 }

@@ -101,7 +101,8 @@ void recipe_close(struct recipe **r);
 /* The effective recipe as YAML; reads back to the same. */
 enum status recipe_print(struct buffer *out, const struct recipe *r, bool help, struct error *err);
 /* Lines "key: was, here is" of what differs and changes numbers; paths, threads and how often things
- * are written may differ. `allowed` keys are left out. */
+ * are written may differ. `allowed` keys are left out. ST_FAIL: CAUSE_ARG (an allowed key that there is not),
+ * CAUSE_NOMEM. */
 enum status recipe_differences(struct buffer *out, size_t *count, const struct recipe *saved,
                                const struct recipe *now, const char *const *allowed,
                                size_t n_allowed, struct error *err);

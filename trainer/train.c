@@ -207,6 +207,25 @@ static enum status start_weights(struct train *t, struct error *err)
     return st;
 }
 
+/* One text of the lines in `lines`, which it cuts up. */
+static enum status refuse_differences(char *lines, struct error *err)
+{
+    struct buffer text;
+    char *rest = NULL;
+
+    buffer_init(&text);
+    enum status st = ST_OK;
+    for (char *line = strtok_r(lines, "\n", &rest); line && st == ST_OK;
+         line = strtok_r(NULL, "\n", &rest))
+        st = buffer_printf(&text, err, "; %s", line);
+    if (st == ST_OK)
+        st = error_set(err, ST_FAIL, CAUSE_ARG,
+                       "the checkpoint was made with another recipe (--override KEY accepts one)%s",
+                       (const char *)text.data);
+    buffer_clear(&text);
+    return st;
+}
+
 /* Differences between the checkpoint's recipe and this one that change numbers must have been named. */
 static enum status check_recipe(const struct train *t, const struct checkpoint *c,
                                 struct error *err)
@@ -222,10 +241,7 @@ static enum status check_recipe(const struct train *t, const struct checkpoint *
         st = recipe_differences(&lines, &count, saved, t->recipe, t->opt->overrides,
                                 t->opt->n_overrides, err);
     if (st == ST_OK && count > 0)
-        st = error_set(
-            err, ST_FAIL, CAUSE_ARG,
-            "the checkpoint was made with another recipe (--override KEY accepts one): %s",
-            (const char *)lines.data);
+        st = refuse_differences((char *)lines.data, err);
     recipe_close(&saved);
     buffer_clear(&lines);
     mem_free(path);
