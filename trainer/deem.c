@@ -420,6 +420,8 @@ static void write_all(struct deem *m)
     if (m->options.evaluation) {
         program_span_end(m->p, m->evaluate);
         m->features = program_keep(m->p, w.features);
+        if (m->options.weight_csr != 0.0)
+            m->dif_embed = program_keep(m->p, w.tokens.dif_embed);
         m->ctx = program_keep(m->p, m->ctx);
         return;
     }

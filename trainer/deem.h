@@ -86,8 +86,8 @@ struct deem {
     int pass_sum;    /* [U]: weighted squared error of each pass */
     int hidden, ctx; /* h, and what Perceiver #2 made of it */
     /* evaluation: first real token of each row [B]; tokens [wanted]; their logits [wanted,V];
-     * features [I,S,F] of all levels */
-    int first, wanted, logits, features;
+     * features [I,S,F] of all levels; CSR's conditions [I,Q,F] */
+    int first, wanted, logits, features, dif_embed;
     /* spans, indices into p->spans; -1 where absent */
     int tokenise, latents, language, contexts, picture, backward;
     int evaluate; /* evaluation: all behind the pictures, to be run again for other ids */

@@ -115,6 +115,8 @@ static const struct setting settings[] = {
          "global L2 norm; 0: no clipping (model.md 4.2)"),
     WHOLE("run.checkpoint_every", checkpoint_every, "500", 1, 1e9, "steps between checkpoints"),
     WHOLE("run.checkpoint_keep", checkpoint_keep, "2", 2, 1e6, "newest checkpoints kept"),
+    WHOLE("run.pictures_every", pictures_every, "0", 0, 1e9,
+          "steps between sample pictures for TensorBoard, of stages that paint; 0: none"),
     PICK("run.nonfinite", nonfinite, "stop", policies, "a loss or gradient that is not finite"),
     REAL("run.collective_seconds", collective_seconds, "120", 0.1, 86400,
          "deadline of a collective"),

@@ -80,7 +80,7 @@ struct recipe {
     int groups;
     double lr, lr_trunk, lr_offsets, lr_mmfsnet, lr_llm, lr_cross, lr_unet;
     double beta1, beta2, eps, weight_decay, clip_norm;
-    int64_t checkpoint_every, checkpoint_keep;
+    int64_t checkpoint_every, checkpoint_keep, pictures_every;
     int nonfinite;
     double collective_seconds;
     double peak_flops; /* of one rank, FLOP/s; 0: measured at the start */

@@ -40,9 +40,13 @@ struct train {
     int64_t skipped;
     double peak;            /* FLOP/s of all ranks */
     double blocked_seconds; /* in checkpoints, since the last metrics row */
+    double aside_seconds;   /* of the step, for pictures: no part of what is reported */
 };
 
 /* One optimizer step: this rank's micro-batches, the update, a row of metrics. */
 enum status train_step(struct train *t, struct metrics_row *row, struct error *err);
+
+/* Rank 0: sample pictures of the micro-batch that lies in t->input go to the metrics. */
+enum status train_pictures(struct train *t, struct error *err);
 
 #endif

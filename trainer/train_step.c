@@ -90,6 +90,18 @@ static enum status run_micro_batch(struct train *t, const struct batch *b, doubl
     return ST_OK;
 }
 
+/* Pictures of the step's first micro-batch, where this step has any. */
+static enum status show_pictures(struct train *t, struct error *err)
+{
+    const int64_t every = t->recipe->pictures_every;
+    const double begin = clock_seconds();
+    if (!t->metrics || every == 0 || (t->step + 1) % every != 0)
+        return ST_OK;
+    const enum status st = train_pictures(t, err);
+    t->aside_seconds += clock_seconds() - begin;
+    return st;
+}
+
 static enum status run_micro_batches(struct train *t, double *sums, struct error *err)
 {
     const int64_t own = recipe_micro_batches(t->recipe) / dist_size(t->dist);
@@ -102,6 +114,8 @@ static enum status run_micro_batches(struct train *t, double *sums, struct error
         st = loader_next(t->loader, &b, err);
         if (st == ST_OK) {
             st = run_micro_batch(t, b, sums, err);
+            if (st == ST_OK && i == 0)
+                st = show_pictures(t, err);
             loader_release(t->loader, b);
         }
     }
@@ -141,13 +155,14 @@ enum status train_step(struct train *t, struct metrics_row *row, struct error *e
     double sums[SUMS] = { 0.0 };
     struct loader_stats stats;
 
+    t->aside_seconds = 0.0;
     *row = (struct metrics_row){ .step = t->step };
     enum status st = run_micro_batches(t, sums, err);
     if (st != ST_OK)
         return st;
     const double computed = clock_seconds();
-    int64_t spread[2] = { (int64_t)((computed - begin) * 1e6),
-                          -(int64_t)((computed - begin) * 1e6) };
+    const double busy = computed - begin - t->aside_seconds;
+    int64_t spread[2] = { (int64_t)(busy * 1e6), -(int64_t)(busy * 1e6) };
     st = dist_all_sum(t->dist, sums, SUMS, err);
     if (st == ST_OK)
         st = dist_all_max(t->dist, spread, 2, err);
@@ -166,7 +181,7 @@ enum status train_step(struct train *t, struct metrics_row *row, struct error *e
     row->skipped = t->skipped;
     row->damaged = (int64_t)stats.substituted;
     row->collective_seconds = clock_seconds() - computed;
-    row->seconds = clock_seconds() - begin;
+    row->seconds = clock_seconds() - begin - t->aside_seconds;
     row->mfu = peak_share(sums[SUM_FLOPS], row->seconds, t->peak);
     return st;
 }

@@ -133,6 +133,87 @@ class Mfu(unittest.TestCase):
             self.assertIn(word, r.stderr)
 
 
+def records(path):
+    """Payloads of a TFRecord file; lengths and ends must meet."""
+    with open(path, "rb") as f:
+        data = f.read()
+    at = 0
+    while at < len(data):
+        (size,) = struct.unpack_from("<Q", data, at)
+        yield data[at + 12:at + 12 + size]
+        at += size + 16
+    assert at == len(data)
+
+
+def fields(data):
+    """(number, value) of a protocol buffer: whole numbers, or bytes."""
+    def varint():
+        nonlocal at
+        value, shift = 0, 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+    at = 0
+    while at < len(data):
+        key = varint()
+        kind, size = key & 7, {1: 8, 5: 4}.get(key & 7)
+        if kind == 0:
+            yield key >> 3, varint()
+            continue
+        size = varint() if size is None else size
+        yield key >> 3, data[at:at + size]
+        at += size
+
+
+def summaries(out):
+    """(step, tag, scalar or None, image fields or None) of every event file of a run."""
+    folder = Place.path(out, "tensorboard")
+    for name in sorted(os.listdir(folder)):
+        for record in records(os.path.join(folder, name)):
+            event = dict(fields(record))
+            for number, value in fields(event.get(5, b"")):
+                assert number == 1
+                value = dict(fields(value))
+                scalar = struct.unpack("<f", value[2])[0] if 2 in value else None
+                yield event.get(2, 0), value[1].decode(), scalar, dict(fields(value.get(4, b"")))
+
+
+class TensorBoard(unittest.TestCase):
+    def test_scalars_are_those_of_the_metrics(self):
+        rows = metrics("run")
+        found = {(step, tag): v for step, tag, v, _ in summaries("run") if v is not None}
+        for row in rows:
+            for tag in ("loss", "loss_nip", "grad_norm", "mfu"):
+                self.assertAlmostEqual(found[row["step"], tag], row[tag], delta=1e-6 * abs(row[tag]))
+
+    def test_pictures_come_when_asked_for_and_change_nothing(self):
+        Place.train("plain", "--steps", "4", "--hash-steps")
+        Place.train("shown", "--steps", "4", "--hash-steps", "--set", "run.pictures_every=2")
+        self.assertEqual([r["state"] for r in metrics("plain")], [r["state"] for r in metrics("shown")])
+        self.assertFalse([s for s in summaries("plain") if s[3]])
+        pictures = [s for s in summaries("shown") if s[3]]
+        self.assertEqual(sorted({s[:2] for s in pictures}),
+                         [(step, "pictures/" + loss) for step in (1, 3) for loss in ("csr", "nip")])
+        for _, _, _, image in pictures:
+            self.assertEqual(image[4][:8], b"\x89PNG\r\n\x1a\n")
+            self.assertEqual(struct.unpack(">II", image[4][16:24]), (image[2], image[1]))
+            self.assertEqual([image[1], image[2] % 64], [128, 0])
+
+    def test_tensorboard_itself_reads_them(self):
+        try:
+            from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        except ImportError:
+            self.skipTest("no tensorboard here")
+        Place.train("read", "--steps", "2", "--set", "run.pictures_every=1")
+        a = EventAccumulator(Place.path("read", "tensorboard")).Reload()
+        self.assertEqual(sorted(a.Tags()["images"]), ["pictures/csr", "pictures/nip"])
+        self.assertEqual([e.step for e in a.Scalars("loss")], [0, 1])
+
+
 class Generate(unittest.TestCase):
     PICTURE = os.path.join(dump.PICTURES, "jpeg-420.jpg")
 
