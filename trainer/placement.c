@@ -65,6 +65,12 @@ void placement_close(struct placement **pp)
     *pp = NULL;
 }
 
+static enum status clear_device_gradients(struct placement *p, struct error *err)
+{
+    return device_clear(p->device, p->gradients,
+                        (size_t)p->params->trainable_elements * sizeof *p->gradients, err);
+}
+
 enum status placement_allocate(struct placement *p, struct error *err)
 {
     const struct params *host = p->params;
@@ -81,6 +87,8 @@ enum status placement_allocate(struct placement *p, struct error *err)
             device_alloc(p->device, &gradients,
                          (size_t)host->trainable_elements * sizeof *p->gradients, "gradients", err);
     p->gradients = gradients;
+    if (st == ST_OK && gradients) /* the host's start as zeros, too */
+        st = clear_device_gradients(p, err);
     return st;
 }
 
@@ -108,8 +116,7 @@ enum status placement_clear_gradients(struct placement *p, struct error *err)
     params_clear_gradients(p->params);
     if (!p->apart || !p->gradients)
         return ST_OK;
-    return device_clear(p->device, p->gradients,
-                        (size_t)p->params->trainable_elements * sizeof *p->gradients, err);
+    return clear_device_gradients(p, err);
 }
 
 bool placement_apart(const struct placement *p)
