@@ -21,7 +21,11 @@ static const struct {
     [IMAGE_GIF] = { "gif", "gif", image_probe_gif, image_decode_gif },
     [IMAGE_BMP] = { "bmp", "bmp", image_probe_bmp, image_decode_bmp },
 };
-enum { CODEC_COUNT = sizeof codecs / sizeof codecs[0] };
+enum {
+    CODEC_COUNT = sizeof codecs / sizeof codecs[0],
+    DECODER_BYTES = 1 << 20, /* what a decoder takes beside the canvas, and by pixel */
+    DECODER_PIXEL_BYTES = 4,
+};
 
 const char *image_codec_name(enum image_codec c)
 {
@@ -131,6 +135,37 @@ void image_clear(struct image *img)
     *img = (struct image){ 0 };
 }
 
+/* giflib and libwebp take some failed allocations for bad data. No verdict may depend on memory, so what
+ * they refuse is decoded once more where there is room for it. */
+static enum status decode_again(struct image *out, struct image_job *job, struct error *err)
+{
+    const uint64_t pixels = (uint64_t)job->info.width * job->info.height;
+    void *room = mem_alloc((size_t)(DECODER_BYTES + pixels * DECODER_PIXEL_BYTES));
+    if (!room)
+        return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: %s decoder",
+                         image_codec_name(job->info.codec));
+    mem_free(room);
+    return codecs[job->info.codec].decode(out, job, err);
+}
+
+static enum status decode(struct image *out, struct image_job *job, struct error *err)
+{
+    const bool vague = job->info.codec == IMAGE_GIF || job->info.codec == IMAGE_WEBP;
+    const unsigned notes = job->notes;
+    struct error first = { 0 };
+
+    if (!vague)
+        return codecs[job->info.codec].decode(out, job, err);
+    enum status st = codecs[job->info.codec].decode(out, job, &first);
+    if (st == ST_SKIP) {
+        job->notes = notes;
+        return decode_again(out, job, err);
+    }
+    if (st != ST_OK && err && err->cause == CAUSE_NONE)
+        *err = first;
+    return st;
+}
+
 enum status image_job_decode(struct image *out, struct image_job *job, struct error *err)
 {
     const unsigned k = job->info.codec == IMAGE_JPEG ? job->opt.jpeg_shrink : 0;
@@ -139,7 +174,7 @@ enum status image_job_decode(struct image *out, struct image_job *job, struct er
     enum status st = image_alloc(out, (job->info.width + round_up) >> k,
                                  (job->info.height + round_up) >> k, err);
     if (st == ST_OK)
-        st = codecs[job->info.codec].decode(out, job, err);
+        st = decode(out, job, err);
     if (st == ST_OK && job->opt.apply_exif)
         st = image_orient(out, image_exif_orientation(job), err);
     if (st != ST_OK)

@@ -54,21 +54,33 @@ static void rewrite_body(struct jpeg_session *s)
     jpeg_finish_decompress(&s->in);
 }
 
+/* Out of memory is no verdict on a picture. */
+static enum status hand_over(struct error *err, const struct error *why)
+{
+    if (err && err->cause == CAUSE_NONE)
+        *err = *why;
+    return ST_FAIL;
+}
+
 /* Reads the colour model of rewritten bytes. */
 static void colour_body(struct jpeg_session *s)
 {
     jpeg_session_header(s, false);
 }
 
-static bool same_colours(const struct buffer *stored, const struct image_job *job)
+static enum status same_colours(bool *same, const struct buffer *stored,
+                                const struct image_job *job, struct error *err)
 {
     struct image_job again = { .data = stored->data, .size = stored->size, .opt = job->opt };
     struct image_job before = *job;
-    struct jpeg_session a = { .job = &again }, b = { .job = &before };
+    struct error refused = { 0 };
+    struct jpeg_session a = { .job = &again, .err = &refused };
+    struct jpeg_session b = { .job = &before, .err = &refused };
 
-    return jpeg_session_run(&a, colour_body) == ST_OK &&
-           jpeg_session_run(&b, colour_body) == ST_OK &&
-           a.in.jpeg_color_space == b.in.jpeg_color_space;
+    *same = jpeg_session_run(&a, colour_body) == ST_OK &&
+            jpeg_session_run(&b, colour_body) == ST_OK &&
+            a.in.jpeg_color_space == b.in.jpeg_color_space;
+    return refused.cause == CAUSE_NOMEM ? hand_over(err, &refused) : ST_OK;
 }
 
 static enum status verify(struct image_job *job, struct error *err)
@@ -96,13 +108,19 @@ enum status image_prepare_jpeg(struct buffer *stored, struct image_job *job,
         job->jpeg.coefficients > job->opt.limits.max_memory)
         return verify(job, err);
     s.err = &refused;
-    if (jpeg_session_run(&s, rewrite_body) != ST_OK) {
+    const enum status rewritten = jpeg_session_run(&s, rewrite_body);
+    if (rewritten == ST_FAIL)
+        return hand_over(err, &refused);
+    if (rewritten != ST_OK) {
         /* the file is bad, or it cannot be written as baseline: the plain verdict tells */
         *job = before;
         st = verify(job, err);
         stored->size = 0;
-    } else if (stored->size > 0 && !same_colours(stored, job)) {
-        stored->size = 0;
+    } else if (stored->size > 0) {
+        bool same = false;
+        st = same_colours(&same, stored, job, err);
+        if (!same)
+            stored->size = 0;
     }
     return st;
 }

@@ -137,6 +137,10 @@ enum status driver_finished(struct manifest *m, const char *out, struct error *e
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "%s", out);
     if (file_exists(path))
         st = manifest_read(m, path, err);
+    char *work = st == ST_OK ? path_join(out, "work") : NULL;
+    if (work)
+        file_remove_tree(work, NULL); /* of a run that was stopped between the manifest and this */
+    mem_free(work);
     mem_free(path);
     return st;
 }

@@ -29,7 +29,7 @@ enum status driver_open(struct driver *d, const char *out, uint32_t part, uint32
 void driver_planned(struct driver *d);
 void driver_close(struct driver *d);
 
-/* ST_OK: `out` is a finished dataset and *m is read. ST_END: it is not. */
+/* ST_OK: `out` is a finished dataset and *m is read; what its last run left to remove goes. ST_END: it is not. */
 enum status driver_finished(struct manifest *m, const char *out, struct error *err);
 
 struct driver_unit {

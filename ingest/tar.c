@@ -14,6 +14,7 @@ enum { BLOCK = 1 << 16, TAR_BLOCK = 512, DEPTH_MOST = 16 };
 
 struct tar {
     struct archive *archive;
+    struct archive_entry *entry; /* of our own: libarchive 3.6 does not check that it got one */
     struct file_info info;
     struct source_limits limits;
     char *path;
@@ -78,14 +79,15 @@ enum status tar_open(struct tar **out, const char *path, const struct source_lim
     t->path = mem_strdup(path);
     t->block = mem_alloc(BLOCK);
     t->archive = t->path && t->block ? archive_read_new() : NULL;
-    if (!t->archive || archive_read_support_format_tar(t->archive) != ARCHIVE_OK) {
+    t->entry = t->archive ? archive_entry_new2(t->archive) : NULL;
+    if (!t->entry || archive_read_support_format_tar(t->archive) != ARCHIVE_OK ||
+        archive_read_set_callback_data(t->archive, t) != ARCHIVE_OK) {
         error_set(err, st, CAUSE_NOMEM, "%s: out of memory", path);
         goto fail;
     }
     st = file_open_read(&t->fd, path, &t->info, err);
     if (st != ST_OK)
         goto fail;
-    archive_read_set_callback_data(t->archive, t);
     archive_read_set_read_callback(t->archive, read_block);
     archive_read_set_skip_callback(t->archive, skip_bytes);
     t->opened = archive_read_open1(t->archive);
@@ -105,6 +107,7 @@ void tar_close(struct tar **t)
 {
     if (!t || !*t)
         return;
+    archive_entry_free((*t)->entry);
     archive_read_free((*t)->archive);
     file_close(&(*t)->fd, (*t)->path, NULL);
     mem_free((*t)->block);
@@ -237,10 +240,10 @@ static enum status take(struct tar *t, struct archive_entry *e, struct tar_membe
 }
 
 /* Passes over what is no regular member. */
-static enum status next_entry(struct tar *t, struct archive_entry **e, struct error *err)
+static enum status next_entry(struct tar *t, struct error *err)
 {
     for (;;) {
-        const int result = archive_read_next_header(t->archive, e);
+        const int result = archive_read_next_header2(t->archive, t->entry);
         if (result == ARCHIVE_RETRY && t->lost)
             continue; /* told already */
         if (result == ARCHIVE_EOF) {
@@ -254,7 +257,7 @@ static enum status next_entry(struct tar *t, struct archive_entry **e, struct er
             t->over = t->incomplete = true;
             return fault(t, "limit-members", CAUSE_LIMIT, t->after, "too many members", err);
         }
-        if (archive_entry_filetype(*e) == AE_IFREG && !archive_entry_hardlink(*e))
+        if (archive_entry_filetype(t->entry) == AE_IFREG && !archive_entry_hardlink(t->entry))
             return ST_OK;
         t->after = (uint64_t)archive_filter_bytes(t->archive, 0);
     }
@@ -262,7 +265,6 @@ static enum status next_entry(struct tar *t, struct archive_entry **e, struct er
 
 enum status tar_next(struct tar *t, struct tar_member *m, struct error *err)
 {
-    struct archive_entry *e = NULL;
     *m = (struct tar_member){ NULL, 0, 0, 0 };
     if (t->over)
         return ST_END;
@@ -270,8 +272,8 @@ enum status tar_next(struct tar *t, struct tar_member *m, struct error *err)
         t->over = t->incomplete = true;
         return fault(t, "container-magic", CAUSE_FORMAT, 0, "no tar header", err);
     }
-    const enum status st = next_entry(t, &e, err);
-    return st == ST_OK ? take(t, e, m, err) : st;
+    const enum status st = next_entry(t, err);
+    return st == ST_OK ? take(t, t->entry, m, err) : st;
 }
 
 enum status tar_read(const struct tar *t, struct buffer *out, const struct tar_member *m,
