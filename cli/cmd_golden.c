@@ -58,16 +58,22 @@ static enum status run_kind(struct golden *g, struct error *err)
     return golden_ready(g, err);
 }
 
-/* Exit code: 0 all passed, 1 some failed, else the error's. */
+/* Exit code: 0 all passed, 1 some failed, 65 the case is damaged or asks for what cannot be, else the
+ * error's. */
 static int run_case(const char *folder, const struct placement_options *place)
 {
     struct error err = { 0 };
     struct golden *g = NULL;
     int code = 0;
-    if (golden_open(&g, folder, place, &err) == ST_OK && run_kind(g, &err) == ST_OK)
+    if (golden_open(&g, folder, place, &err) == ST_OK && golden_ready(g, &err) == ST_OK &&
+        run_kind(g, &err) == ST_OK)
         code = golden_compare(g, stdout) > 0;
-    else
+    if (err.cause == CAUSE_ARG) /* whatever is asked for, the case asks for it */
+        err.cause = CAUSE_FORMAT;
+    if (err.cause != CAUSE_NONE)
         code = error_exit_code(err.cause);
+    if (g && golden_report(g) > 0 && err.cause == CAUSE_NONE)
+        code = error_exit_code(CAUSE_FORMAT);
     if (err.cause != CAUSE_NONE)
         log_error(&err);
     golden_close(&g);

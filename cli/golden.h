@@ -2,8 +2,9 @@
  * and inputs from here, runs a program and hands over every tensor it made; golden_compare then
  * walks the expected tensors: one that nobody handed over fails. Formats: goldens/README.md.
  *
- * Faults of the case (missing key, wrong shape) are collected, not returned one by one: a runner
- * reads all it needs, then calls golden_ready, which reports them together (CAUSE_FORMAT). */
+ * Findings about the case (missing key, wrong shape) are collected, not returned one by one: a runner
+ * reads all it needs, then calls golden_ready, which refuses the case if there are any. The command
+ * prints them all. */
 #ifndef DEEM_CLI_GOLDEN_H
 #define DEEM_CLI_GOLDEN_H
 
@@ -16,6 +17,7 @@
 #include "core/hash.h"
 #include "core/json.h"
 #include "core/mem.h"
+#include "trainer/finding.h"
 #include "trainer/nn_mmfs.h"
 #include "trainer/params.h"
 #include "trainer/program.h"
@@ -34,19 +36,27 @@ struct golden {
     struct hash_map *made; /* name -> index into list */
     struct golden_tensor *list;
     size_t count, cap;
-    struct buffer problems; /* one part a fault of the case, joined by "; " */
-    int n_problems;
+    struct buffer findings; /* texts, each with its terminating zero */
+    int n_findings;
+    int n_flaws; /* of them, those that let the case run */
 };
 
 /* A module's or kind's runner. ST_FAIL: the case cannot be run. */
 typedef enum status golden_fn(struct golden *g, struct error *err);
 
+/* A file that is missing or broken is a finding. ST_FAIL: CAUSE_NOMEM. */
 enum status golden_open(struct golden **out, const char *folder,
                         const struct placement_options *place, struct error *err);
 void golden_close(struct golden **g);
+/* Notes what is wrong with the case. */
 void golden_problem(struct golden *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* ST_FAIL with all problems so far in one text. */
+finding_fn golden_note; /* the same as a listener; `arg` is the case */
+/* Notes what is wrong with the expected tensors only: the case can run and be compared all the same. */
+void golden_flaw(struct golden *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* ST_FAIL, CAUSE_FORMAT: there are findings, flaws apart. */
 enum status golden_ready(const struct golden *g, struct error *err);
+/* Logs every finding, one line each; returns their number. */
+int golden_report(const struct golden *g);
 
 /* Memory of the case, zeroed; NULL and a problem where there is none. */
 void *golden_memory(struct golden *g, int64_t n, size_t size);
@@ -54,9 +64,10 @@ void *golden_memory(struct golden *g, int64_t n, size_t size);
 /* Values of case.json. `key` is a path from the root: "config.llm.hidden". A fault notes a problem and
  * gives 1, so that sizes computed from it stay harmless. */
 const struct json_value *golden_value(const struct golden *g, const char *key); /* NULL: absent */
-int64_t golden_int(struct golden *g, const char *key);                          /* 1 .. 2^30 */
+int64_t golden_int(struct golden *g, const char *key);                          /* 1 .. 2^20 */
 int64_t golden_int_from(struct golden *g, const char *key, int64_t low);
 double golden_real(struct golden *g, const char *key);
+double golden_positive(struct golden *g, const char *key);
 bool golden_flag(struct golden *g, const char *key);        /* true, false, 1 or 0 */
 const char *golden_text(struct golden *g, const char *key); /* "" after a fault */
 /* Integers >= 1 of a list into out[0..cap); returns how many. */
@@ -77,8 +88,11 @@ void golden_set_from(struct golden *g, struct runner *r, const struct program *p
 /* The table of the case's parameters, and the placement they run in. */
 enum status golden_params(struct golden *g, struct params **params, params_trainable_fn *trainable,
                           const void *arg, struct error *err);
-/* Memory for the table, and every parameter that is no buffer read from weights.safetensors (problems:
- * missing, other shape). */
+/* Problems: parameters that weights.safetensors lacks or has in another shape or type; a computed table
+ * may be absent. */
+void golden_check_weights(struct golden *g, const struct params *params);
+/* The above, then memory for the table and the values of every parameter. ST_FAIL: problems,
+ * CAUSE_NOMEM. */
 enum status golden_load(struct golden *g, struct params *params, struct error *err);
 
 /* Hands over a tensor; values are copied. */
@@ -105,6 +119,8 @@ int golden_compare(struct golden *g, FILE *to);
 /* Opens a program over fresh parameters that all train ("module" cases). */
 enum status golden_program(struct golden *g, struct params **params, struct program **p,
                            struct error *err);
+/* ST_FAIL: a program of these sizes needs more memory than a case may. */
+enum status golden_check_memory(struct golden *g, const struct program *p, struct error *err);
 /* Finishes the program: reports problems of the case and faults of the program, loads weights, opens
  * the runner. */
 enum status golden_runner(struct golden *g, struct params *params, struct program *p,

@@ -26,8 +26,8 @@ static const char *join(struct golden *g, const char *prefix, const char *name)
     return copy ? copy : "";
 }
 
-static void read_text(struct golden *g, const struct deem_config *c, const char *prefix,
-                      struct layout_batch *t)
+static void read_text(struct golden *g, const struct deem_config *c, const struct deem_options *o,
+                      const char *prefix, struct layout_batch *t)
 {
     int64_t shape[2] = { -1, -1 };
     const char *bos = join(g, prefix, "nearest_bos_idxs");
@@ -42,7 +42,7 @@ static void read_text(struct golden *g, const struct deem_config *c, const char 
     int64_t I = 0;
     for (int64_t b = 0; t->images_per_row && b < t->B; b++)
         I += t->images_per_row[b];
-    if (golden_has_input(g, bos))
+    if (o->weight_nip != 0.0 || golden_has_input(g, bos))
         t->nearest_bos = golden_ids(g, bos, 1, &I);
     if (t->text_ids && t->L < 2)
         golden_problem(g, "inputs.safetensors: %stext_ids: rows of %" PRId64, prefix, t->L);
@@ -80,17 +80,18 @@ static void check_targets(struct golden *g, const struct deem_config *c,
         }
 }
 
+/* I: -1 where the text did not tell. */
 static void read_noise(struct golden *g, const struct deem_config *c, const char *prefix,
-                       enum deem_loss loss, struct golden_batch *b)
+                       enum deem_loss loss, int64_t I, struct golden_batch *b)
 {
-    const int64_t I = b->layout->I, k = deem_latent_side(c);
+    const int64_t k = deem_latent_side(c);
     char name[32];
     snprintf(name, sizeof name, "%s.eps", loss_names[loss]);
     b->b.eps[loss] = golden_input(g, join(g, prefix, name), 4, (int64_t[]){ I, 4, k, k });
     snprintf(name, sizeof name, "%s.vae_eps", loss_names[loss]);
     b->b.vae_eps[loss] = golden_input(g, join(g, prefix, name), 4, (int64_t[]){ I, 4, k, k });
     snprintf(name, sizeof name, "%s.t", loss_names[loss]);
-    const int32_t *drawn = golden_ids(g, join(g, prefix, name), 1, (int64_t[]){ I });
+    const int32_t *drawn = golden_ids(g, join(g, prefix, name), 1, &I);
     b->t[loss] = golden_memory(g, I, sizeof(int32_t));
     for (int64_t i = 0; drawn && b->t[loss] && i < I; i++) {
         if (drawn[i] < 0 || drawn[i] > 999)
@@ -104,7 +105,7 @@ static void read_noise(struct golden *g, const struct deem_config *c, const char
 static void read_pictures(struct golden *g, const struct deem_config *c,
                           const struct deem_options *o, const char *prefix, struct golden_batch *b)
 {
-    const int64_t I = b->layout->I, R = c->tokenizer.side, Rd = c->decode_side;
+    const int64_t I = b->layout ? b->layout->I : -1, R = c->tokenizer.side, Rd = c->decode_side;
     b->b.image = golden_input(g, join(g, prefix, "image"), 4, (int64_t[]){ I, 3, R, R });
     if (o->region_masks)
         b->b.mask = golden_input(g, join(g, prefix, "mask"), 4, (int64_t[]){ I, 1, R, R });
@@ -112,23 +113,25 @@ static void read_pictures(struct golden *g, const struct deem_config *c,
         b->b.image_dec =
             golden_input(g, join(g, prefix, "image_dec"), 4, (int64_t[]){ I, 3, Rd, Rd });
     if (o->weight_csr != 0.0)
-        read_noise(g, c, prefix, DEEM_CSR, b);
+        read_noise(g, c, prefix, DEEM_CSR, I, b);
     if (o->weight_nip != 0.0) {
-        read_noise(g, c, prefix, DEEM_NIP, b);
+        read_noise(g, c, prefix, DEEM_NIP, I, b);
         b->b.drop = golden_ids(g, join(g, prefix, "nip.drop"), 1, (int64_t[]){ I });
     }
 }
 
-/* A batch that does not fit together is a problem of the case like any other. */
+/* A batch that does not fit together is a problem of the case like any other: *out stays NULL. */
 static enum status make_layout(struct golden *g, struct golden_batch *b, struct error *err)
 {
     struct error one = { 0 };
-    if (layout_open(&b->layout, &b->text, &one) == ST_OK)
+    struct findings f = { .say = golden_note, .arg = g };
+    layout_check(&b->text, &f);
+    if (f.count || layout_open(&b->layout, &b->text, &one) == ST_OK)
         return ST_OK;
     if (one.cause == CAUSE_NOMEM)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "%s", one.text);
     golden_problem(g, "inputs.safetensors: %s", one.text);
-    return golden_ready(g, err);
+    return ST_OK;
 }
 
 enum status golden_read_batch(struct golden *g, const struct deem_config *c,
@@ -136,13 +139,17 @@ enum status golden_read_batch(struct golden *g, const struct deem_config *c,
                               struct golden_batch *out, struct error *err)
 {
     *out = (struct golden_batch){ 0 };
-    read_text(g, c, prefix, &out->text);
-    if (golden_ready(g, err) != ST_OK || make_layout(g, out, err) != ST_OK)
+    const int before = g->n_findings;
+    read_text(g, c, o, prefix, &out->text);
+    const bool whole = g->n_findings == before;
+    if (whole && make_layout(g, out, err) != ST_OK)
         return ST_FAIL;
-    make_targets(g, prefix, out);
-    check_targets(g, c, out);
+    if (whole) {
+        make_targets(g, prefix, out);
+        check_targets(g, c, out);
+    }
     read_pictures(g, c, o, prefix, out);
-    if (out->layout->max_rank >= c->llm.mmfs.max_images)
+    if (out->layout && out->layout->max_rank >= c->llm.mmfs.max_images)
         golden_problem(g,
                        "inputs.safetensors: %" PRId64 " pictures in view, but %" PRId64
                        " relative positions",

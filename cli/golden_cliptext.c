@@ -11,7 +11,7 @@ static struct cliptext_config read_config(struct golden *g)
         .heads = golden_int(g, "config.heads"),
         .ffn = golden_int(g, "config.ffn"),
         .layers = golden_int(g, "config.layers"),
-        .eps = (float)golden_real(g, "config.ln_eps"),
+        .eps = (float)golden_positive(g, "config.ln_eps"),
     };
 }
 

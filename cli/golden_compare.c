@@ -57,7 +57,7 @@ void golden_close(struct golden **gp)
     tensor_file_close(&g->expected);
     hash_map_close(&g->made);
     placement_close(&g->where);
-    buffer_clear(&g->problems);
+    buffer_clear(&g->findings);
     arena_clear(&g->memory);
     mem_free(g);
     *gp = NULL;

@@ -66,9 +66,6 @@ static void read_tokenizer(struct golden *g, struct deem_config *c)
         part_ints(g, "convnext", "dims", c->trunk.dims, CONVNEXT_STAGES) != CONVNEXT_STAGES)
         golden_problem(g, "case.json: config.convnext: want %d stages", CONVNEXT_STAGES);
     c->trunk.feature_width = t->width;
-    if (t->perceiver.encoder != t->width)
-        golden_problem(g, "case.json: config.perceiver1.encoder: %" PRId64 ", want feature_width",
-                       t->perceiver.encoder);
 }
 
 static void read_llm(struct golden *g, struct deem_config *c)
@@ -79,15 +76,15 @@ static void read_llm(struct golden *g, struct deem_config *c)
     l->ffn = part_int(g, "llm", "ffn");
     l->layers = part_int(g, "llm", "layers");
     l->cross_every = part_int(g, "llm", "cross_every");
-    l->rms_eps = (float)golden_real(g, "config.llm.rms_eps");
-    l->rope_base = golden_real(g, "config.llm.rope_base");
+    l->rms_eps = (float)golden_positive(g, "config.llm.rms_eps");
+    l->rope_base = golden_positive(g, "config.llm.rope_base");
     l->mmfs.query_width = l->mmfs.out_width = l->hidden;
     l->mmfs.value_width = c->tokenizer.width;
     l->mmfs.inner_width = part_int(g, "llm_mmfs", "inner");
     l->mmfs.heads = part_int(g, "llm_mmfs", "heads");
     l->mmfs.points = part_int(g, "llm_mmfs", "points");
     l->mmfs.max_images = part_int(g, "llm_mmfs", "max_images");
-    l->mmfs.base = golden_real(g, "config.llm_mmfs.base");
+    l->mmfs.base = golden_positive(g, "config.llm_mmfs.base");
     l->mmfs.levels = part_ints(g, "llm_mmfs", "shapes", l->mmfs.shape, MMFS_LEVELS_MAX);
 }
 
@@ -104,7 +101,7 @@ static void read_diffusion(struct golden *g, struct deem_config *c)
     c->unet.cross = part_int(g, "unet", "cross");
     c->vae.resnets = part_int(g, "vae", "resnets");
     c->vae.groups = part_int(g, "vae", "groups");
-    c->vae_scale = (float)golden_real(g, "config.vae.scale");
+    c->vae_scale = (float)golden_positive(g, "config.vae.scale");
     n->feature_width = c->tokenizer.width;
     n->inner = part_int(g, "mmfs_net", "inner");
     n->heads = part_int(g, "mmfs_net", "heads");
@@ -114,6 +111,17 @@ static void read_diffusion(struct golden *g, struct deem_config *c)
     if (part_ints(g, "mmfs_net", "shapes", n->shapes, MMFS_LEVELS_MAX) != VISTOK_LEVELS ||
         part_ints(g, "mmfs_net", "bases", n->bases, MMFSNET_BASES) != MMFSNET_BASES)
         golden_problem(g, "case.json: config.mmfs_net: want %d shapes and bases", MMFSNET_BASES);
+}
+
+bool golden_read_stage(struct golden *g)
+{
+    static const char *const stages[] = { "1", "2", "3", "baseline" };
+    const char *stage = golden_text(g, "stage");
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
+        if (strcmp(stage, stages[i]) == 0)
+            return strcmp(stage, "3") == 0;
+    golden_problem(g, "case.json: stage: unknown \"%s\"", stage);
+    return false;
 }
 
 /* Switches whose other values no case has: refused, so that nothing is compared silently wrong. */
@@ -140,6 +148,38 @@ void golden_read_model(struct golden *g, struct deem_config *c)
     check_switches(g);
 }
 
+/* Sizes against each other and against the weights, before the batch is read: what this finds is reported
+ * with what is wrong there. The program of the smallest batch declares the parameters. */
+enum status golden_check_model(struct golden *g, const struct deem_config *c,
+                               const struct deem_options *o, struct error *err)
+{
+    const struct deem_shape smallest = {
+        .B = 1, .L = c->queries + 2, .I = 1, .context = 1, .pairs = 1, .passes = 1
+    };
+    struct findings f = { .say = golden_note, .arg = g };
+    struct params *params = NULL;
+    struct deem *m = NULL;
+    struct error one = { 0 };
+    if (golden_ready(g, NULL) != ST_OK)
+        return ST_OK;
+    deem_check(c, o, &f);
+    if (f.count)
+        return ST_OK;
+    enum status st = params_open(&params, NULL, NULL, err);
+    if (st == ST_OK && deem_open(&m, c, &smallest, o, params, &one) == ST_OK)
+        golden_check_weights(g, params);
+    else if (one.cause == CAUSE_NOMEM)
+        st = error_set(err, ST_FAIL, CAUSE_NOMEM, "%s", one.text);
+    else if (st == ST_OK)
+        golden_problem(g, "case.json: config: %s", one.text);
+    if (st == ST_OK && m && golden_ready(g, NULL) == ST_OK &&
+        golden_check_memory(g, m->p, &one) != ST_OK && one.cause == CAUSE_NOMEM)
+        st = error_set(err, ST_FAIL, CAUSE_NOMEM, "%s", one.text);
+    deem_close(&m);
+    params_close(&params);
+    return st;
+}
+
 /* Adds the names of a list of the case to the map, with a value. */
 static void add_names(struct golden *g, struct hash_map *map, const char *list, uint64_t value)
 {
@@ -148,6 +188,8 @@ static void add_names(struct golden *g, struct hash_map *map, const char *list, 
         uint64_t held = value;
         if (c->type != JSON_T_STRING)
             golden_problem(g, "case.json: %s: want names", list);
+        else if (!tensor_file_find(g->weights, c->text))
+            golden_problem(g, "weights.safetensors: %s is missing, and in %s", c->text, list);
         else if (hash_map_insert(map, c->text, c->size, &held, NULL) == ST_FAIL)
             golden_problem(g, "out of memory: names");
     }
@@ -163,7 +205,7 @@ enum status golden_trainable_open(struct golden *g, struct hash_map **names, str
     add_names(g, *names, "trainable_without_gradient", 0);
     add_names(g, *names, "trainable_with_zero_gradient", 0);
     add_names(g, *names, "trainable", 1);
-    return golden_ready(g, err);
+    return ST_OK;
 }
 
 bool golden_trains(const void *names, const char *name)

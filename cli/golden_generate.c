@@ -282,8 +282,13 @@ static enum status open_programs(struct gen_case *s, struct painting *a, struct 
     }
     if (sampler_open(&a->sampler, &s->c, a->G, s->params, &one) != ST_OK)
         golden_problem(s->g, "%s", one.text);
-    if (golden_ready(s->g, err) != ST_OK || golden_load(s->g, s->params, err) != ST_OK ||
-        golden_ready(s->g, err) != ST_OK)
+    for (int i = 0; i < 2; i++)
+        if (golden_check_memory(s->g, prompts[i]->m->p, err) != ST_OK)
+            return ST_FAIL;
+    if (golden_ready(s->g, err) != ST_OK ||
+        golden_check_memory(s->g, a->sampler->p, err) != ST_OK ||
+        golden_check_memory(s->g, a->sampler->decode, err) != ST_OK ||
+        golden_load(s->g, s->params, err) != ST_OK)
         return ST_FAIL;
     for (int i = 0; i < 2; i++)
         if (runner_open(&prompts[i]->r, prompts[i]->m->p, s->g->where, err) != ST_OK)

@@ -21,14 +21,14 @@ static void read_config(struct golden *g, struct llama_case *m)
     c->ffn = golden_int(g, "config.ffn");
     c->layers = golden_int(g, "config.layers");
     c->cross_every = golden_int(g, "config.cross_every");
-    c->rms_eps = (float)golden_real(g, "config.rms_eps");
-    c->rope_base = golden_real(g, "config.rope_base");
+    c->rms_eps = (float)golden_positive(g, "config.rms_eps");
+    c->rope_base = golden_positive(g, "config.rope_base");
     c->mmfs.query_width = c->mmfs.out_width = c->hidden;
     c->mmfs.value_width = c->mmfs.inner_width = golden_int(g, "config.feature_width");
     c->mmfs.heads = golden_int(g, "config.mmfs_heads");
     c->mmfs.points = golden_int(g, "config.mmfs_points");
     c->mmfs.max_images = golden_int(g, "config.max_images");
-    c->mmfs.base = golden_real(g, "config.base_spatial_shape");
+    c->mmfs.base = golden_positive(g, "config.base_spatial_shape");
     c->mmfs.levels = golden_ints(g, "config.spatial_shapes", c->mmfs.shape, MMFS_LEVELS_MAX);
     for (int l = 0; l < c->mmfs.levels; l++)
         c->mmfs.height[l] = c->mmfs.width[l] = c->mmfs.shape[l];
@@ -39,6 +39,7 @@ static void read_config(struct golden *g, struct llama_case *m)
     m->S = mmfs_rows(&c->mmfs);
     m->visible = golden_ids(g, "visible", 3, (int64_t[]){ m->B, m->L, m->N });
     m->left = golden_ids(g, "left_mask", 2, (int64_t[]){ m->B, m->L });
+    golden_ids(g, "attention_mask", 2, (int64_t[]){ m->B, m->L }); /* changes nothing: 2.5 */
 }
 
 static void write_program(struct program *p, const struct llama_case *m)

@@ -39,13 +39,24 @@ static void read_config(struct golden *g, struct text_case *m)
     const struct json_value *v = golden_value(g, "config.prompt_offsets");
     int n = 0;
     for (const struct json_value *c = v ? v->child : NULL; c && n < 1024; c = c->next, n++)
-        if (!json_value_int64(c, &prompts[n]) || prompts[n] < 0)
+        if (!json_value_int64(c, &prompts[n]) || prompts[n] < 0 || prompts[n] > INT32_MAX)
             golden_problem(g, "case.json: config.prompt_offsets: want integers from 0");
     if (n != b->B)
         golden_problem(g, "case.json: config.prompt_offsets: want one a row");
     m->prompts = golden_memory(g, n, sizeof *m->prompts);
     for (int i = 0; m->prompts && i < n; i++)
         m->prompts[i] = (int32_t)prompts[i];
+}
+
+static void check_targets(struct golden *g, const struct text_case *m, const char *setting,
+                          const int32_t *targets)
+{
+    for (int64_t i = 0; i < m->b.B * (m->b.L - 1); i++)
+        if (targets[i] != LAYOUT_IGNORE && (targets[i] < 0 || targets[i] >= m->vocab)) {
+            golden_problem(g, "inputs.safetensors: target %d of %s is outside the table of %d rows",
+                           (int)targets[i], setting, (int)m->vocab);
+            return;
+        }
 }
 
 static void make_targets(struct golden *g, struct text_case *m)
@@ -62,6 +73,7 @@ static void make_targets(struct golden *g, struct text_case *m)
     layout_targets(m->targets[2], &m->b, NULL, true);
     layout_given_targets(m->targets[3], m->given, m->b.B, m->b.L);
     for (int i = 0; i < SETTINGS; i++) {
+        check_targets(g, m, settings[i], m->targets[i]);
         snprintf(name, sizeof name, "targets.%s", settings[i]);
         golden_put_ids(g, name, m->targets[i], n);
     }

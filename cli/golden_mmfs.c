@@ -38,7 +38,7 @@ static void read_config(struct golden *g, struct mmfs_case *m)
     c->heads = golden_int(g, "config.heads");
     c->points = golden_int(g, "config.points");
     c->max_images = golden_int(g, "config.max_images");
-    c->base = golden_real(g, "config.base_spatial_shape");
+    c->base = golden_positive(g, "config.base_spatial_shape");
     c->probe = true;
     m->B = golden_int(g, "config.batch");
     m->Lq = golden_int(g, "config.queries");
@@ -194,7 +194,7 @@ static void put_pairs(struct golden *g, const struct mmfs_case *m, struct runner
         .null_weight = golden_memory(g, T * c->heads, 4),
         .rank = golden_memory(g, T * m->N, 4),
     };
-    if (g->n_problems)
+    if (golden_ready(g, NULL) != ST_OK)
         return;
     for (int64_t t = 0; t < T; t++) {
         for (int32_t k = m->pairs.begin[t]; k < m->pairs.begin[t + 1]; k++)

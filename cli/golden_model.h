@@ -9,9 +9,14 @@
 #include "trainer/micro_batch.h"
 #include "trainer/optimizer.h"
 
+/* Checks the member; true: stage III. */
+bool golden_read_stage(struct golden *g);
 void golden_read_model(struct golden *g, struct deem_config *c);
+/* Problems: sizes that cannot work, weights that do not fit them. ST_FAIL: CAUSE_NOMEM. */
+enum status golden_check_model(struct golden *g, const struct deem_config *c,
+                               const struct deem_options *o, struct error *err);
 
-/* Names of the case's trainable set; what no loss reaches counts as frozen. */
+/* Names of the case's trainable set; what no loss reaches counts as frozen. ST_FAIL: CAUSE_NOMEM. */
 enum status golden_trainable_open(struct golden *g, struct hash_map **names, struct error *err);
 bool golden_trains(const void *names, const char *name); /* params_trainable_fn */
 
@@ -35,7 +40,7 @@ struct golden_batch {
 };
 /* Which losses a case evaluates. */
 void golden_read_losses(struct golden *g, struct deem_options *o);
-/* Reads the inputs named `prefix` + "text_ids" etc. */
+/* Reads the inputs named `prefix` + "text_ids" etc. ST_FAIL: problems, these and earlier ones. */
 enum status golden_read_batch(struct golden *g, const struct deem_config *c,
                               const struct deem_options *o, const char *prefix,
                               struct golden_batch *out, struct error *err);

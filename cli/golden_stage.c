@@ -138,7 +138,8 @@ static enum status step(struct stage_case *s, struct error *err)
 static enum status run(struct stage_case *s, struct error *err)
 {
     struct deem_shape shape;
-    if (golden_trainable_open(s->g, &s->names, err) != ST_OK ||
+    if (golden_check_model(s->g, &s->c, &s->o, err) != ST_OK ||
+        golden_trainable_open(s->g, &s->names, err) != ST_OK ||
         golden_read_batch(s->g, &s->c, &s->o, "", &s->batch, err) != ST_OK ||
         golden_params(s->g, &s->params, golden_trains, s->names, err) != ST_OK)
         return ST_FAIL;
@@ -162,15 +163,13 @@ static enum status run(struct stage_case *s, struct error *err)
 enum status golden_stage(struct golden *g, struct error *err)
 {
     struct stage_case s = { .g = g };
-    const char *stage = golden_text(g, "stage");
-    if (strcmp(stage, "1") != 0 && strcmp(stage, "2") != 0 && strcmp(stage, "3") != 0 &&
-        strcmp(stage, "baseline") != 0)
-        golden_problem(g, "case.json: stage: unknown \"%s\"", stage);
+    if (golden_read_stage(g) && !golden_has_input(g, "gt_text_ids"))
+        golden_problem(g, "inputs.safetensors: gt_text_ids is missing");
     golden_read_model(g, &s.c);
     golden_read_losses(g, &s.o);
     s.o.probes = true;
     s.o.region_masks = golden_has_input(g, "mask");
-    const enum status st = golden_ready(g, err) == ST_OK ? run(&s, err) : ST_FAIL;
+    const enum status st = run(&s, err);
     optimizer_close(&s.optimizer);
     golden_rates_clear(&s.rates);
     runner_close(&s.r);

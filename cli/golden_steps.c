@@ -57,7 +57,9 @@ static enum status run_micro(struct steps_case *s, const char *prefix, struct mi
     if (st == ST_OK) {
         micro_batch_shape(&shape, batch.layout, 0);
         st = deem_cache_get(s->cache, &shape, &m, &r, &one);
-        if (st != ST_OK) {
+        if (st != ST_OK && one.cause == CAUSE_NOMEM) {
+            error_set(err, ST_FAIL, CAUSE_NOMEM, "%s", one.text);
+        } else if (st != ST_OK) {
             golden_problem(s->g, "%s", one.text);
             st = golden_ready(s->g, err);
         }
@@ -127,7 +129,8 @@ static enum status put_final(struct steps_case *s, struct error *err)
 
 static enum status run(struct steps_case *s, struct error *err)
 {
-    if (golden_trainable_open(s->g, &s->names, err) != ST_OK ||
+    if (golden_check_model(s->g, &s->c, &s->o, err) != ST_OK ||
+        golden_trainable_open(s->g, &s->names, err) != ST_OK || golden_ready(s->g, err) != ST_OK ||
         golden_params(s->g, &s->params, golden_trains, s->names, err) != ST_OK ||
         deem_cache_open(&s->cache, &s->c, &s->o, s->params, s->g->where, 4, err) != ST_OK)
         return ST_FAIL;
@@ -140,6 +143,7 @@ static enum status run(struct steps_case *s, struct error *err)
 enum status golden_steps(struct golden *g, struct error *err)
 {
     struct steps_case s = { .g = g };
+    golden_read_stage(g);
     golden_read_model(g, &s.c);
     golden_read_losses(g, &s.o);
     s.steps = golden_int(g, "optimizer.steps");
@@ -147,7 +151,7 @@ enum status golden_steps(struct golden *g, struct error *err)
     s.total = golden_int(g, "optimizer.total");
     if (golden_ints(g, "optimizer.micro_batches", s.micro, STEPS_MAX) != s.steps)
         golden_problem(g, "case.json: optimizer.micro_batches: want one a step");
-    const enum status st = golden_ready(g, err) == ST_OK ? run(&s, err) : ST_FAIL;
+    const enum status st = run(&s, err);
     optimizer_close(&s.optimizer);
     golden_rates_clear(&s.rates);
     deem_cache_close(&s.cache);

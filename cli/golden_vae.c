@@ -19,7 +19,7 @@ static void read_config(struct golden *g, struct vae_case *m)
     m->c.resnets = golden_int(g, "config.layers_per_block");
     m->R = golden_int(g, "config.side");
     m->I = golden_int(g, "config.images");
-    m->scale = golden_real(g, "config.scaling_factor");
+    m->scale = golden_positive(g, "config.scaling_factor");
     m->k = m->R / 8;
 }
 

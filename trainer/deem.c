@@ -48,18 +48,8 @@ int64_t deem_condition_row(const struct deem *m, enum deem_loss loss, int64_t i,
 static void choose_levels(struct deem *m)
 {
     struct mmfs_config *c = &m->config.llm.mmfs;
-    for (int i = 0; i < c->levels; i++) {
-        bool found = false;
-        for (int l = 0; l < VISTOK_LEVELS; l++)
-            found |= vistok_side(&m->config.tokenizer, l) == c->shape[i];
-        if (!found)
-            program_fault(m->p, "llm_mmfs.shapes: %" PRId64 " is the side of no level of %" PRId64,
-                          c->shape[i], m->config.tokenizer.side);
-        if (i > 0 && c->shape[i] >= c->shape[i - 1])
-            program_fault(m->p, "llm_mmfs.shapes: %" PRId64 " does not follow a larger side",
-                          c->shape[i]);
+    for (int i = 0; i < c->levels; i++)
         c->height[i] = c->width[i] = c->shape[i];
-    }
     for (int l = 0; l < VISTOK_LEVELS; l++)
         m->config.side_net.sides[l] = vistok_side(&m->config.tokenizer, l);
     m->config.side_net.levels = VISTOK_LEVELS;
@@ -67,27 +57,15 @@ static void choose_levels(struct deem *m)
 
 static void check_sizes(struct deem *m)
 {
-    const struct deem_config *c = &m->config;
     const struct deem_shape *s = &m->shape;
-    struct program *p = m->p;
-    if (c->tokenizer.side % 32 || c->tokenizer.side < 32)
-        program_fault(p, "image_side: %" PRId64 " is no multiple of 32", c->tokenizer.side);
-    if (uses_diffusion(m) && (c->decode_side % 64 || c->decode_side < 64))
-        program_fault(p, "decode_side: %" PRId64 " is no multiple of 64", c->decode_side);
-    if (c->tokenizer.perceiver.queries != c->queries)
-        program_fault(p, "perceiver1.queries: %" PRId64 ", but %" PRId64 " image slots",
-                      c->tokenizer.perceiver.queries, c->queries);
-    if (m->options.weight_nip != 0.0 && (c->perceiver2.queries != c->queries ||
-                                         c->perceiver2.hidden != c->tokenizer.diffusion_width))
-        program_fault(
-            p, "perceiver2: %" PRId64 " queries of %" PRId64 ", want %" PRId64 " of %" PRId64,
-            c->perceiver2.queries, c->perceiver2.hidden, c->queries, c->tokenizer.diffusion_width);
-    if (uses_diffusion(m) && c->unet.cross != c->tokenizer.diffusion_width)
-        program_fault(p, "unet.cross: %" PRId64 ", want %" PRId64, c->unet.cross,
-                      c->tokenizer.diffusion_width);
+    struct finding_text said = { 0 };
+    struct findings f = { .say = finding_join, .arg = &said };
+    deem_check(&m->config, &m->options, &f);
     if (s->B < 1 || s->L < 2 || s->I < 1 || s->context < 1 || s->pairs < 1 || s->passes < 1)
-        program_fault(p, "shape: %" PRId64 " rows of %" PRId64 ", %" PRId64 " pictures", s->B, s->L,
-                      s->I);
+        finding_add(&f, "shape: %" PRId64 " rows of %" PRId64 ", %" PRId64 " pictures", s->B, s->L,
+                    s->I);
+    if (f.count)
+        program_fault(m->p, "%s", said.text);
 }
 
 /* Levels [I,side,side,F] as rows behind each other, finest first. `all` false: the LLM's only. */
@@ -407,8 +385,8 @@ static void backward_of(struct deem *m, int span)
 static void write_all(struct deem *m)
 {
     struct wires w = { 0 };
-    choose_levels(m);
     check_sizes(m);
+    choose_levels(m);
     write_tokenise(m, &w);
     if (uses_diffusion(m) && !m->options.evaluation)
         write_latents(m, &w);

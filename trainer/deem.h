@@ -95,8 +95,11 @@ struct deem {
 
 enum deem_loss { DEEM_NIP, DEEM_CSR };
 
-/* A copy of the configuration with what follows from it: the levels of both MMFS, widths that must
- * agree. Problems are faults of the program in deem_open. */
+/* Says every size that cannot work with another, by the names of case.json. */
+void deem_check(const struct deem_config *config, const struct deem_options *options,
+                struct findings *f);
+/* Keeps a copy of the configuration with what follows from it: the levels of both MMFS. ST_FAIL:
+ * CAUSE_ARG (what deem_check finds, or a fault of the program), CAUSE_NOMEM. */
 enum status deem_open(struct deem **out, const struct deem_config *config,
                       const struct deem_shape *shape, const struct deem_options *options,
                       struct params *params, struct error *err);

@@ -10,7 +10,6 @@
 
 static const char TOKENIZER[] = "visual_tokenizer.";
 static const char SIDE_NET[] = "visual_tokenizer.encoder.mmfs_module.";
-enum { SIDE_NET_BLOCKS = 12 };
 
 /* A program of the smallest shape is written and thrown away; what it declared stays. */
 static enum status declare_losses(const struct deem_config *c, bool diffusion,
@@ -36,7 +35,7 @@ static int64_t block_width(const struct deem_config *c, int j)
         return c->unet.widths[UNET_LEVELS - 1];
     if (j == 0)
         return c->unet.widths[0];
-    return c->unet.widths[(j - 1) / 3]; /* two resnets and a step down a level */
+    return c->unet.widths[(j - 1) / (c->unet.resnets + 1)]; /* resnets and a step down a level */
 }
 
 static void block_name(char *out, size_t size, int j)
@@ -54,7 +53,7 @@ static void declare_tables(struct program *p, const struct deem_config *c, bool 
     program_buffer(p, pos, 2, "%spos_embed", TOKENIZER);
     program_buffer(p, channels, 4, "%sclip_mean", TOKENIZER);
     program_buffer(p, channels, 4, "%sclip_std", TOKENIZER);
-    for (int j = -1; diffusion && j < SIDE_NET_BLOCKS; j++) {
+    for (int j = -1; diffusion && j < unet_skips(&c->unet); j++) {
         char name[128];
         block_name(name, sizeof name, j);
         program_buffer(p, (int64_t[]){ c->side_net.grid * c->side_net.grid, block_width(c, j) }, 2,
@@ -116,7 +115,7 @@ enum status deem_fill_tables(const struct deem_config *config, struct params *pa
 {
     enum status st =
         fill_grid(params, "visual_tokenizer.pos_embed", 1, config->tokenizer.grid, err);
-    for (int j = -1; j < SIDE_NET_BLOCKS && st == ST_OK; j++) {
+    for (int j = -1; j < unet_skips(&config->unet) && st == ST_OK; j++) {
         char name[128];
         block_name(name, sizeof name, j);
         st = fill_grid(params, name, 0, config->side_net.grid, err);

@@ -6,41 +6,39 @@
 
 #include "core/mem.h"
 
-static enum status count_row(const struct layout_batch *b, int64_t row, int64_t *slots,
-                             struct error *err)
+/* Says the first id of a row that is outside the table, and a number of soi tokens that is not that of
+ * its pictures; adds the row's slots and pictures up. */
+static void check_row(const struct layout_batch *b, int64_t row, int64_t *slots, int64_t *I,
+                      struct findings *f)
 {
     const int32_t *ids = b->text_ids + row * b->L;
-    int64_t sois = 0;
+    int64_t sois = 0, outside = -1;
     for (int64_t j = 0; j < b->L; j++) {
-        if (ids[j] < 0 || ids[j] >= b->vocab)
-            return error_set(err, ST_FAIL, CAUSE_FORMAT,
-                             "text_ids[%" PRId64 ",%" PRId64 "]: id %" PRId32
-                             " is outside the table of %" PRId64 " rows",
-                             row, j, ids[j], b->vocab);
+        if (outside < 0 && (ids[j] < 0 || ids[j] >= b->vocab))
+            outside = j;
         sois += ids[j] == b->ids.soi;
         *slots += ids[j] == b->ids.image;
     }
+    *I += b->images_per_row[row];
+    if (outside >= 0)
+        finding_add(f,
+                    "text_ids[%" PRId64 ",%" PRId64 "]: id %" PRId32
+                    " is outside the table of %" PRId64 " rows",
+                    row, outside, ids[outside], b->vocab);
     if (sois != b->images_per_row[row])
-        return error_set(err, ST_FAIL, CAUSE_FORMAT,
-                         "row %" PRId64 ": %" PRId64 " soi tokens, but %" PRId32 " pictures", row,
-                         sois, b->images_per_row[row]);
-    return ST_OK;
+        finding_add(f, "row %" PRId64 ": %" PRId64 " soi tokens, but %" PRId32 " pictures", row,
+                    sois, b->images_per_row[row]);
 }
 
-static enum status check_batch(const struct layout_batch *b, int64_t *I, struct error *err)
+int64_t layout_check(const struct layout_batch *b, struct findings *f)
 {
-    int64_t slots = 0;
-    *I = 0;
-    for (int64_t row = 0; row < b->B; row++) {
-        if (count_row(b, row, &slots, err) != ST_OK)
-            return ST_FAIL;
-        *I += b->images_per_row[row];
-    }
-    if (slots != *I * b->image_tokens)
-        return error_set(err, ST_FAIL, CAUSE_FORMAT,
-                         "%" PRId64 " image slots, but %" PRId64 " pictures of %" PRId64 " each",
-                         slots, *I, b->image_tokens);
-    return ST_OK;
+    int64_t slots = 0, I = 0;
+    for (int64_t row = 0; row < b->B; row++)
+        check_row(b, row, &slots, &I, f);
+    if (slots != I * b->image_tokens)
+        finding_add(f, "%" PRId64 " image slots, but %" PRId64 " pictures of %" PRId64 " each",
+                    slots, I, b->image_tokens);
+    return I;
 }
 
 /* b_i of 2.7: the last bos strictly before the soi, 0 where there is none. */
@@ -146,8 +144,13 @@ enum status layout_open(struct layout **out, const struct layout_batch *b, struc
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: layout");
     l->B = b->B;
     l->L = b->L;
-    if (check_batch(b, &l->I, err) != ST_OK)
+    struct finding_text said = { 0 };
+    struct findings f = { .say = finding_join, .arg = &said };
+    l->I = layout_check(b, &f);
+    if (f.count) {
+        error_set(err, ST_FAIL, CAUSE_FORMAT, "%s", said.text);
         goto fail;
+    }
     l->images = array(l->I, sizeof *l->images);
     l->source = array(l->B * l->L, sizeof *l->source);
     l->pair_begin = array(l->B * l->L + 1, sizeof *l->pair_begin);

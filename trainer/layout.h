@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "trainer/finding.h"
 
 enum { LAYOUT_IGNORE = -100 }; /* target that counts in no loss */
 
@@ -51,8 +52,11 @@ struct layout {
     int32_t *source; /* [B,L] */
 };
 
-/* ST_FAIL: CAUSE_FORMAT, all faults found in one text: ids outside the vocabulary, soi tokens or
- * image slots that do not match the pictures; CAUSE_NOMEM. */
+/* Says every row with an id outside the vocabulary or with soi tokens that do not match its pictures,
+ * and image slots that do not match all pictures. Returns the number of pictures. */
+int64_t layout_check(const struct layout_batch *b, struct findings *f);
+/* ST_FAIL: CAUSE_FORMAT (what layout_check finds, in one text; a document that starts behind its soi),
+ * CAUSE_NOMEM. */
 enum status layout_open(struct layout **out, const struct layout_batch *b, struct error *err);
 void layout_close(struct layout **l);
 

@@ -9,11 +9,11 @@
 void nn_mmfs_check(struct program *p, const struct mmfs_config *c, const char *prefix)
 {
     if (c->heads < 1 || c->points < 1 || c->inner_width % c->heads)
-        program_fault(p, "%s: width %" PRId64 " is not divisible by %" PRId64 " heads", prefix,
+        program_fault(p, "mmfs %s: width %" PRId64 " is not divisible by %" PRId64 " heads", prefix,
                       c->inner_width, c->heads);
     if (c->levels < 1 || c->levels > MMFS_LEVELS_MAX || c->max_images < 2 || !(c->base > 0))
-        program_fault(p, "%s: %d levels, %" PRId64 " relative positions", prefix, c->levels,
-                      c->max_images);
+        program_fault(p, "mmfs %s: %d levels, %" PRId64 " relative positions, base %g", prefix,
+                      c->levels, c->max_images, c->base);
 }
 
 static int weight(struct program *p, const char *prefix, const char *name, int64_t out, int64_t in)

@@ -1,5 +1,5 @@
-/* trainer/nn_mmfsnet.h: the side network that lets the UNet look at a picture: an MMFS on each of the
- * twelve skip tensors and on the output of the middle block; spec model.md 2.8.4. The features are
+/* trainer/nn_mmfsnet.h: the side network that lets the UNet look at a picture: an MMFS on each of its
+ * skip tensors (twelve in Stable Diffusion) and on the output of the middle block; spec model.md 2.8.4. The features are
  * normalised once: the 13 norms differ in their affine parameters only, which are folded into the
  * value projections (exact, 2.4.4). */
 #ifndef DEEM_TRAINER_NN_MMFSNET_H
@@ -39,7 +39,7 @@ struct mmfsnet {
 };
 void mmfsnet_begin(struct mmfsnet *n, struct program *p, const struct mmfsnet_config *c,
                    const char *prefix, const struct mmfsnet_inputs *in);
-/* x + conv(MMFS(...)) for block j (0..11), or the middle block with j = -1; x [U,s,s,c]. */
+/* x + conv(MMFS(...)) for block j of the skip tensors, or the middle block with j = -1; x [U,s,s,c]. */
 int mmfsnet_block(struct mmfsnet *n, int j, int x);
 
 /* If `name` is that of a table of pixel centres, its side; else 0. */

@@ -15,6 +15,13 @@ struct unet_config {
     bool recompute; /* resnets and transformers are spans marked for recomputation */
 };
 
+/* Skip tensors: conv_in, every resnet of the way down, and its steps down. The side network has a block
+ * for each. */
+static inline int64_t unet_skips(const struct unet_config *c)
+{
+    return 1 + UNET_LEVELS * c->resnets + (UNET_LEVELS - 1);
+}
+
 /* Names of intermediates: two halves around the number. */
 struct unet_names {
     const char *sinusoid, *time; /* or NULL */

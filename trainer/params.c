@@ -7,6 +7,7 @@
 #include "core/bytes.h"
 
 enum { PARAMS_ALIGN = 64 }; /* bytes; one cache line, and the vector width of every CPU */
+static const int64_t COUNT_MAX = (int64_t)1 << 40; /* elements of a tensor: sums then fit 64 bits */
 
 enum status params_open(struct params **out, params_trainable_fn *trainable, const void *arg,
                         struct error *err)
@@ -84,8 +85,9 @@ static enum status insert(struct params *p, size_t *index, const char *name, con
     struct param q = { .rank = rank, .count = 1, .offset = -1 };
     for (int i = 0; i < rank; i++) {
         q.shape[i] = shape[i];
-        if (shape[i] < 1 || !mul_ok_i64(q.count, shape[i], &q.count))
-            return error_set(err, ST_FAIL, CAUSE_ARG, "parameter %s: axis %d is %" PRId64, name, i,
+        if (shape[i] < 1 || !mul_ok_i64(q.count, shape[i], &q.count) || q.count > COUNT_MAX)
+            return error_set(err, ST_FAIL, CAUSE_ARG,
+                             "parameter %s: axis %d is %" PRId64 ", out of bounds", name, i,
                              shape[i]);
     }
     q.name = arena_strndup(&p->names, name, strlen(name));

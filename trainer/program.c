@@ -9,6 +9,7 @@
 #include "core/bytes.h"
 
 enum { NAME_MAX_BYTES = 256 };
+static const int64_t COUNT_MAX = (int64_t)1 << 40; /* elements: sums of bytes then fit 64 bits */
 
 enum status program_open(struct program **out, struct params *params, bool keep_probes,
                          struct error *err)
@@ -57,7 +58,7 @@ enum status program_finish(const struct program *p, struct error *err)
 
 int program_fault(struct program *p, const char *fmt, ...)
 {
-    char text[512];
+    char text[sizeof p->err.text];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
@@ -98,8 +99,9 @@ static int add_tensor(struct program *p, struct tensor t)
         return TENSOR_NONE;
     t.count = 1;
     for (int i = 0; i < t.rank; i++)
-        if (t.shape[i] < 0 || !mul_ok_i64(t.count, t.shape[i], &t.count))
-            return program_fault(p, "tensor %s: axis %d is %" PRId64, t.name, i, t.shape[i]);
+        if (t.shape[i] < 0 || !mul_ok_i64(t.count, t.shape[i], &t.count) || t.count > COUNT_MAX)
+            return program_fault(p, "tensor %s: too large, axis %d is %" PRId64, t.name, i,
+                                 t.shape[i]);
     if (!grow(p, &p->tensors, &p->cap_tensors, p->n_tensors, sizeof *p->tensors))
         return TENSOR_NONE;
     p->tensors[p->n_tensors] = t;
