@@ -44,6 +44,7 @@ struct document_image {
     double matrix;
     const uint8_t *bytes; /* encoded picture where the source holds it (pairs), else NULL */
     size_t size;
+    uint64_t offset; /* of `bytes` in the input file */
 };
 
 struct document {

@@ -43,6 +43,7 @@ struct source_tar {
     /* the sample that is being put together */
     char *key, *picture_name, *bad_name;
     uint64_t begin, end; /* of its bytes in the file */
+    uint64_t picture_at; /* of its picture's */
     bool has_picture, has_json, two_pictures;
     struct error bad; /* of one of its needed members */
     char *extensions[EXTENSIONS_MOST];
@@ -175,6 +176,7 @@ static enum status take_bytes(struct source_tar *s, const struct arrival *a, enu
         return ST_OK;
     }
     s->has_picture = true;
+    s->picture_at = a->m.data;
     s->picture_name = mem_strdup(path_base(a->name));
     return s->picture_name ? tar_read(s->tar, &s->picture, &a->m, err) : no_memory(err);
 }
@@ -415,6 +417,7 @@ static enum status make_pair(struct source_tar *s, struct error *err)
                                         .name = text_of(s->picture_name),
                                         .raw_url = s->doc.url,
                                         .bytes = s->picture.data,
+                                        .offset = s->picture_at,
                                         .size = s->picture.size };
     return read_caption(s, json_get(v, "caption"), err);
 }

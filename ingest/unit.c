@@ -230,7 +230,8 @@ static enum status take_pair(struct unit *u, struct error *err)
         return drop_record(u, reason, err);
     if (d.image_count > 0 && exclude_url(u->c->exclude, &d.images[0].raw_url))
         return drop_record(u, FILTER_F16_EXCLUDED, err);
-    st = unit_picture_take(u, 0, &image, NULL, d.images[0].bytes, d.images[0].size, err);
+    st = unit_picture_take(u, 0, &image, d.images[0].name.data, d.images[0].bytes, d.images[0].size,
+                           err);
     if (st == ST_SKIP)
         return image.fate == FILTER_DROPPED ? drop_record(u, image.reason, err)
                                             : tally_add(&records->quarantined, u->codes[0], 1, err);

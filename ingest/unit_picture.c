@@ -60,8 +60,8 @@ static enum status reject(struct unit *u, uint32_t index, struct filter_image *i
     *image = (struct filter_image){ FILTER_QUARANTINED, FILTER_NONE };
     snprintf(u->codes[index], sizeof u->codes[index], "%s",
              why->code[0] ? why->code : error_cause_name(why->cause));
-    const enum status st =
-        unit_quarantine(u, member, "picture", 0, size, hash_xxh3_64(data, size), why, err);
+    const enum status st = unit_quarantine(u, member, "picture", u->document->images[index].offset,
+                                           size, hash_xxh3_64(data, size), why, err);
     return st == ST_OK ? ST_SKIP : st;
 }
 

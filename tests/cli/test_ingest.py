@@ -358,6 +358,12 @@ class Pairs(Case):
         records, pictures = self.counts()
         self.assertEqual((records["seen"], records["stored"]), (3, 1))
         self.assertEqual(records["filtered"], {"F11-size": 1})
+        row, = self.quarantine()
+        data = dump.picture(self.bad[0])
+        self.assertEqual((row["member"], row["record"], row["stage"], row["length"]),
+                         ("0000300000.jpg", "0000300000", "picture", len(data)))
+        with open(self.path("tars", "00003.tar"), "rb") as f:
+            self.assertEqual(row["offset"], f.read().index(data))
         self.assertEqual(pictures, {"seen": 1, "stored": 1, "filtered": {}, "quarantined": {}})
 
     def test_caption_files_replace_captions_and_the_first_entry_of_a_url_wins(self):
