@@ -8,6 +8,7 @@
 
 /* One line a bench. */
 static const struct command benches[] = {
+    { "ingest", "documents a second against the bare libraries; memory", bench_ingest },
     { "kernels", "operations of the CPU backend against BLAS and memcpy", bench_kernels },
     { "loader", "pictures a second against bare decoding and resizing", bench_loader },
     { "masks", "polygons and masks a second beside the dense walk", bench_masks },

@@ -2,6 +2,7 @@
  * where tests inject failures, and arenas. */
 #include "core/mem.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 
 #include "core/bytes.h"
 
-enum { ARENA_BLOCK = 64 * 1024, ARENA_ALIGN = 16 };
+enum { ARENA_BLOCK = 64 * 1024, ARENA_ALIGN = 16, KEPT_BLOCK = 8 << 20 };
 
 static atomic_ullong calls;   /* allocations asked for */
 static atomic_ullong fail_at; /* the call that fails; 0 = none */
@@ -28,6 +29,12 @@ static bool refused(void)
     const uint64_t n = atomic_fetch_add(&calls, 1) + 1;
     const uint64_t k = atomic_load(&fail_at);
     return k != 0 && (n == k || (n > k && atomic_load(&fail_later)));
+}
+
+void mem_keep_freed(void)
+{
+    mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK);
+    mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BLOCK);
 }
 
 void *mem_alloc(size_t size)

@@ -28,6 +28,10 @@ void *mem_dup(const void *p, size_t size);
 /* printf into a fresh string; NULL when out of memory. */
 char *str_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* From now on freed blocks of some MiB stay with the process and are handed out again, instead of going
+ * back to the system: for work that takes such blocks, also inside libraries, over and over. */
+void mem_keep_freed(void);
+
 /* Allocation number `k` from now on (1 = the next) fails, and with `and_later` all after it.
  * k = 0 switches it off. Returns how many allocations were asked for since the last call. */
 uint64_t mem_fail_at(uint64_t k, bool and_later);

@@ -362,6 +362,7 @@ enum status ingest_run(struct ingest_report *report, const struct ingest_options
     enum status st = check_options(opt, err);
     if (st != ST_OK)
         return st;
+    mem_keep_freed();
     st = open_run(&r, err);
     if (st == ST_OK && opt->plan) {
         st = dry_run(&r, err);

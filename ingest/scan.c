@@ -199,7 +199,7 @@ static enum status scan_documents(struct schedule *p, const struct ingest_option
 
 /* ---- dictionary ---- */
 
-enum { TRAINING_RECORDS = 2000, TRAINING_BYTES = 4 << 20 };
+enum { TRAINING_RECORDS = 500, TRAINING_BYTES = 1 << 20 };
 
 struct training {
     const struct special_ids *special;
