@@ -230,4 +230,5 @@ def main():
           "(similarity scores drawn by seed, not by CLIP)")
 
 
-main()
+if __name__ == "__main__":
+    main()

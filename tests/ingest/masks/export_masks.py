@@ -2,6 +2,9 @@
 usage: export_masks.py DEEM [unittest arguments]"""
 import json, os, pickle, shutil, struct, subprocess, sys, tempfile, unittest, zlib
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "samples"))
+from mat_writer import EMPTY, mat_char, mat_element, mat_file, mat_mask, mat_matrix, mat_struct
+
 DEEM = None
 
 
@@ -377,43 +380,8 @@ class Refer(Case):
             self.assertIn("refs(unc).p", self.log)
 
 
-def mat_element(kind, data):
-    return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
-
-
-def mat_matrix(cls, dims, name, *body, flags=0):
-    data = mat_element(6, struct.pack("<II", cls | flags << 8, 0)) + mat_element(5, struct.pack(f"<{len(dims)}i", *dims)) + mat_element(1, name.encode())
-    return mat_element(14, data + b"".join(body))
-
-
-def mat_char(text, name=""):
-    return mat_matrix(4, (1, len(text)), name, mat_element(4, text.encode("utf-16-le")))
-
-
-def mat_mask(rows, name=""):
-    h, w = len(rows), len(rows[0]) if rows else 0
-    return mat_matrix(9, (h, w), name, mat_element(2, bytes(rows[y][x] for x in range(w) for y in range(h))))
-
-
-def mat_struct(elements, name="", fields=None):
-    """elements: list of dicts of finished matrices."""
-    fields = fields or list(elements[0])
-    names = b"".join(f.encode().ljust(32, b"\0") for f in fields)
-    body = b"".join(e[f] for e in elements for f in fields)
-    return mat_matrix(2, (1, len(elements)), name, struct.pack("<HHI", 5, 4, 32), mat_element(1, names), body)
-
-
-def mat_file(*variables, compress=True):
-    head = b"MATLAB 5.0 MAT-file, made by a test".ljust(116) + b"\0" * 8 + struct.pack("<H", 0x100) + b"IM"
-    packed = [zlib.compress(v) for v in variables]
-    return head + b"".join(struct.pack("<II", 15, len(p)) + p if compress else v for p, v in zip(packed, variables))
-
-
 def rows(w, h, x0, y0, x1, y1):
     return [[int(x0 <= x < x1 and y0 <= y < y1) for x in range(w)] for y in range(h)]
-
-
-EMPTY = mat_matrix(6, (0, 0), "", mat_element(9, b""))
 
 
 class PascalPart(Case):
