@@ -184,12 +184,25 @@ static const struct setting settings[] = {
 };
 enum { LEVELS = 4, SETTINGS = sizeof settings / sizeof settings[0] };
 
-/* Keys that say how a run goes, not what it computes: free to change at resume. */
+/* Keys that say how a run goes, not what it computes: free to change at resume. Datasets may have moved: they
+ * are told by their digests. */
 static const char *const free_keys[] = {
-    "out",           "loader.memory",          "loader.threads",       "loader.damaged",
-    "batch.images",  "batch.pictures",         "init.checkpoint",      "init.llm",
-    "init.convnext", "init.diffusion",         "run.checkpoint_every", "run.checkpoint_keep",
-    "run.nonfinite", "run.collective_seconds", "run.peak_flops",
+    "out",
+    "data.*.datasets",
+    "loader.memory",
+    "loader.threads",
+    "loader.damaged",
+    "batch.images",
+    "batch.pictures",
+    "init.checkpoint",
+    "init.llm",
+    "init.convnext",
+    "init.diffusion",
+    "run.checkpoint_every",
+    "run.checkpoint_keep",
+    "run.nonfinite",
+    "run.collective_seconds",
+    "run.peak_flops",
 };
 enum { FREE_KEYS = sizeof free_keys / sizeof free_keys[0] };
 
