@@ -77,7 +77,7 @@ static enum status open_source(struct store *s, struct source_data *d,
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: datasets");
     d->n = from->n_datasets;
     for (size_t i = 0; i < d->n; i++) {
-        if (dataset_open(&d->datasets[i], from->datasets[i], err) != ST_OK)
+        if (dataset_open_lazily(&d->datasets[i], from->datasets[i], err) != ST_OK)
             return ST_FAIL;
         const struct shard_facts *facts = &dataset_manifest(d->datasets[i])->facts;
         if (!s->facts)

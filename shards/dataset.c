@@ -38,7 +38,8 @@ static enum status out_of_memory(const char *folder, struct error *err)
     return error_set(err, ST_FAIL, CAUSE_NOMEM, "%s: out of memory", folder);
 }
 
-static enum status read_manifest(struct manifest *m, const char *folder, struct error *err)
+static enum status read_manifest(struct manifest *m, const char *folder, bool lazy,
+                                 struct error *err)
 {
     char *path = dataset_manifest_path(folder);
     struct file_info info;
@@ -48,7 +49,7 @@ static enum status read_manifest(struct manifest *m, const char *folder, struct 
         st = error_set(err, ST_FAIL, CAUSE_IO, "%s: no dataset.json: not a (finished) dataset",
                        folder);
     if (st == ST_OK)
-        st = manifest_read(m, path, err);
+        st = lazy ? manifest_read_shards(m, path, err) : manifest_read(m, path, err);
     mem_free(path);
     return st;
 }
@@ -114,13 +115,13 @@ static enum status check_files(const char *folder, const struct manifest *m, str
     return ST_OK;
 }
 
-static enum status open_parts(struct dataset *d, const char *folder, struct error *err)
+static enum status open_parts(struct dataset *d, const char *folder, bool lazy, struct error *err)
 {
     d->folder = mem_strdup(folder);
     if (!d->folder)
         return out_of_memory(folder, err);
-    if (read_manifest(&d->manifest, folder, err) != ST_OK ||
-        check_files(folder, &d->manifest, err) != ST_OK)
+    if (read_manifest(&d->manifest, folder, lazy, err) != ST_OK ||
+        (!lazy && check_files(folder, &d->manifest, err) != ST_OK))
         return ST_FAIL;
     d->first = mem_calloc(d->manifest.shard_count + 1, sizeof *d->first);
     if (!d->first)
@@ -130,7 +131,8 @@ static enum status open_parts(struct dataset *d, const char *folder, struct erro
     return ST_OK;
 }
 
-enum status dataset_open(struct dataset **out, const char *folder, struct error *err)
+static enum status open_dataset(struct dataset **out, const char *folder, bool lazy,
+                                struct error *err)
 {
     struct dataset *d = mem_calloc(1, sizeof *d);
 
@@ -138,12 +140,22 @@ enum status dataset_open(struct dataset **out, const char *folder, struct error 
     if (!d)
         return out_of_memory(folder, err);
     manifest_init(&d->manifest);
-    if (open_parts(d, folder, err) != ST_OK) {
+    if (open_parts(d, folder, lazy, err) != ST_OK) {
         dataset_close(&d);
         return ST_FAIL;
     }
     *out = d;
     return ST_OK;
+}
+
+enum status dataset_open(struct dataset **out, const char *folder, struct error *err)
+{
+    return open_dataset(out, folder, false, err);
+}
+
+enum status dataset_open_lazily(struct dataset **out, const char *folder, struct error *err)
+{
+    return open_dataset(out, folder, true, err);
 }
 
 void dataset_close(struct dataset **d)
@@ -234,6 +246,8 @@ enum status dataset_shard(const struct dataset *d, uint32_t shard, struct shard_
     *out = NULL;
     if (shard >= d->manifest.shard_count)
         return error_set(err, ST_FAIL, CAUSE_ARG, "%s: no shard %" PRIu32, d->folder, shard);
+    if (check_size(d->folder, &d->manifest, shard, err) != ST_OK)
+        return ST_FAIL;
     return open_shard(d->folder, &d->manifest, shard, out, err);
 }
 

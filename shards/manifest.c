@@ -11,6 +11,7 @@
 #include "core/hash.h"
 #include "core/json.h"
 #include "shards/fields_private.h"
+#include "shards/manifest_private.h"
 
 enum { TAIL_BYTES = 11 + 64 + 3 }; /* ,"sha256":" 64 digits "}\n */
 static const uint64_t max_manifest_bytes = (uint64_t)1 << 30;
@@ -331,7 +332,18 @@ done:
     return st;
 }
 
-enum status manifest_read(struct manifest *m, const char *path, struct error *err)
+static enum status decode_shards(struct manifest *m, const void *data, size_t size,
+                                 struct error *err)
+{
+    if (check_digest(data, size, err) != ST_OK || manifest_scan(m, data, size, err) != ST_OK)
+        return ST_FAIL;
+    return check_sums(m, err);
+}
+
+typedef enum status decode_fn(struct manifest *m, const void *data, size_t size, struct error *err);
+
+static enum status read_by(decode_fn *decode, struct manifest *m, const char *path,
+                           struct error *err)
 {
     struct buffer bytes;
     enum status st;
@@ -339,10 +351,20 @@ enum status manifest_read(struct manifest *m, const char *path, struct error *er
     buffer_init(&bytes);
     st = file_read_all(&bytes, path, max_manifest_bytes, err);
     if (st == ST_OK) {
-        st = manifest_decode(m, bytes.data, bytes.size, err);
+        st = decode(m, bytes.data, bytes.size, err);
         if (st != ST_OK)
             error_prefix(err, st, "%s", path);
     }
     buffer_clear(&bytes);
     return st;
+}
+
+enum status manifest_read(struct manifest *m, const char *path, struct error *err)
+{
+    return read_by(manifest_decode, m, path, err);
+}
+
+enum status manifest_read_shards(struct manifest *m, const char *path, struct error *err)
+{
+    return read_by(decode_shards, m, path, err);
 }

@@ -150,48 +150,147 @@ static void make_shard(struct maker *m, const char *folder, uint32_t shard, unsi
     mem_free(sums);
 }
 
-uint64_t fixture_dataset(const char *folder, const struct fixture_options *opt)
+static void maker_init(struct maker *m, const char *folder, const struct fixture_options *opt)
 {
     static const char *const names[FIXTURE_PICTURES] = {
         "jpeg-size-33x15.jpg", "gif-single.gif",       "png-size-5x2-interlaced.png",
         "jpeg-size-16x16.jpg", "webp-size-10x12.webp", "bmp-8.bmp"
     };
     static const char *const sources[] = { "mmc4" };
-    struct maker m = { .seed = opt->seed, .opt = opt };
     struct error err = { 0 };
-    uint64_t total = 0;
     char path[512];
 
-    m.facts = (struct shard_facts){ .kind = "mmc4",
-                                    .sources = sources,
-                                    .source_count = 1,
-                                    .variant = 'A',
-                                    .pieces = FIXTURE_PIECES,
-                                    .bos = 1,
-                                    .eos = 2,
-                                    .seq_len = SEQ_LEN,
-                                    .image_tokens = FIXTURE_SLOT,
-                                    .images_per_seq = IMAGES_MAX,
-                                    .options = "{}",
-                                    .versions = "{}" };
-    memcpy(m.facts.identity, &opt->seed, sizeof opt->seed);
+    *m = (struct maker){ .seed = opt->seed, .opt = opt };
+    m->facts = (struct shard_facts){ .kind = "mmc4",
+                                     .sources = sources,
+                                     .source_count = 1,
+                                     .variant = 'A',
+                                     .pieces = FIXTURE_PIECES,
+                                     .bos = 1,
+                                     .eos = 2,
+                                     .seq_len = SEQ_LEN,
+                                     .image_tokens = FIXTURE_SLOT,
+                                     .images_per_seq = IMAGES_MAX,
+                                     .options = "{}",
+                                     .versions = "{}" };
+    memcpy(m->facts.identity, &opt->seed, sizeof opt->seed);
     for (size_t i = 0; i < FIXTURE_PICTURES; i++) {
         snprintf(path, sizeof path, TEST_GOLDENS "/data/pictures/%s", names[i]);
-        m.files[i] = test_read_file(path, &m.sizes[i]);
+        m->files[i] = test_read_file(path, &m->sizes[i]);
     }
     snprintf(path, sizeof path, "%s/shards", folder);
     check(file_make_folders(path, &err), &err);
     snprintf(path, sizeof path, "%s/work", folder);
     check(file_make_folders(path, &err), &err);
+}
+
+static void maker_clear(struct maker *m)
+{
+    for (size_t i = 0; i < FIXTURE_PICTURES; i++)
+        free(m->files[i]);
+}
+
+uint64_t fixture_dataset(const char *folder, const struct fixture_options *opt)
+{
+    struct maker m;
+    struct error err = { 0 };
+    uint64_t total = 0;
+
+    maker_init(&m, folder, opt);
     for (uint32_t i = 0; i < opt->shards; i++) {
-        const unsigned n = opt->per_shard - i % 3;
+        const unsigned n = opt->even ? opt->per_shard : opt->per_shard - i % 3;
         make_shard(&m, folder, i, n, (uint32_t)total);
         total += n;
     }
     check(dataset_finish(folder, opt->shards, &err), &err);
-    for (size_t i = 0; i < FIXTURE_PICTURES; i++)
-        free(m.files[i]);
+    maker_clear(&m);
     return total;
+}
+
+/* ---- a manifest of many shards ---- */
+
+/* Counts of a shard that does not exist. */
+static void add_simulated(struct manifest *m, const struct shard_facts *facts, uint32_t shard,
+                          unsigned sequences)
+{
+    struct unit_facts unit;
+    struct error err = { 0 };
+    const uint8_t digest[32] = { (uint8_t)shard, (uint8_t)(shard >> 8), 77 };
+    size_t input = 0;
+    char name[32];
+
+    unit_facts_init(&unit);
+    snprintf(name, sizeof name, "%05u.tar", shard);
+    check(unit_facts_input(&unit, name, name, 1 << 28, &input, &err), &err);
+    unit.inputs[input].records.seen = unit.inputs[input].records.stored = sequences;
+    unit.shard = shard;
+    unit.sequences = unit.documents = sequences;
+    unit.pictures = unit.images = 3 * (uint64_t)sequences;
+    unit.tokens = 40 * (uint64_t)sequences;
+    check(manifest_add(m, facts, &unit, (uint64_t)1 << 28, digest, &err), &err);
+    unit_facts_clear(&unit);
+}
+
+static void add_made(struct manifest *m, const char *folder, uint32_t shard)
+{
+    struct shard_reader *r = NULL;
+    struct error err = { 0 };
+    uint8_t digest[32];
+    char *path = dataset_shard_path(folder, shard);
+
+    check(shard_reader_open(&r, path, NULL, &err), &err);
+    check(hash_sha256_file(digest, path, &err), &err);
+    check(manifest_add(m, shard_reader_facts(r), shard_reader_unit(r), shard_reader_file_size(r),
+                       digest, &err),
+          &err);
+    shard_reader_close(&r);
+    mem_free(path);
+}
+
+void fixture_simulated(const char *folder, const struct fixture_options *opt, const bool *made)
+{
+    struct maker m;
+    struct manifest manifest;
+    struct buffer text = { 0 };
+    struct error err = { 0 };
+
+    maker_init(&m, folder, opt);
+    manifest_init(&manifest);
+    for (uint32_t i = 0; i < opt->shards; i++) {
+        if (made[i]) {
+            make_shard(&m, folder, i, opt->per_shard, i * opt->per_shard);
+            add_made(&manifest, folder, i);
+        } else {
+            add_simulated(&manifest, &m.facts, i, opt->per_shard);
+        }
+    }
+    check(manifest_encode(&text, &manifest, &err), &err);
+    char *path = dataset_manifest_path(folder);
+    check(file_replace(path, text.data, text.size, &err), &err);
+    mem_free(path);
+    buffer_clear(&text);
+    manifest_clear(&manifest);
+    maker_clear(&m);
+}
+
+struct loader *fixture_open(const struct loader_options *opt)
+{
+    struct error err = { 0 };
+    struct loader *l = NULL;
+
+    if (loader_open(&l, opt, &err) != ST_OK)
+        fail_msg("loader_open: %s", err.text);
+    return l;
+}
+
+const struct batch *fixture_next(struct loader *l)
+{
+    const struct batch *b = NULL;
+    struct error err = { 0 };
+
+    if (loader_next(l, &b, &err) != ST_OK)
+        fail_msg("loader_next: %s", err.text);
+    return b;
 }
 
 static void add(struct hash_stream *h, const void *data, size_t size)

@@ -14,9 +14,16 @@ struct fixture_options {
     unsigned seed;              /* of the content */
     bool regions;               /* every second picture is a region of the one before it */
     bool losses;                /* sequences bring their own targets */
+    bool even;                  /* every shard has per_shard sequences */
 };
 /* Makes dataset.json and shards under `folder` (created). Returns the sequences in it. */
 uint64_t fixture_dataset(const char *folder, const struct fixture_options *opt);
+/* dataset.json of opt->shards even shards, of which only those with made[i] exist. */
+void fixture_simulated(const char *folder, const struct fixture_options *opt, const bool *made);
+
+/* loader_open and loader_next that fail the test with their message. */
+struct loader *fixture_open(const struct loader_options *opt);
+const struct batch *fixture_next(struct loader *l);
 
 /* XXH3-64 over everything a trainer reads of a batch. */
 uint64_t fixture_digest(const struct batch *b);

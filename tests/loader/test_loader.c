@@ -46,26 +46,6 @@ static int remove_fixture(void **state)
     return 0;
 }
 
-static struct loader *open_loader(const struct loader_options *opt)
-{
-    struct error err = { 0 };
-    struct loader *l = NULL;
-
-    if (loader_open(&l, opt, &err) != ST_OK)
-        fail_msg("loader_open: %s", err.text);
-    return l;
-}
-
-static const struct batch *next(struct loader *l)
-{
-    const struct batch *b = NULL;
-    struct error err = { 0 };
-
-    if (loader_next(l, &b, &err) != ST_OK)
-        fail_msg("loader_next: %s", err.text);
-    return b;
-}
-
 static void base_options(struct loader_options *opt, struct loader_source sources[2],
                          const struct fixture *f, const char *paths[2])
 {
@@ -82,10 +62,10 @@ static void collect(uint64_t *digests, uint64_t n, struct loader_options *opt, u
     opt->world = world;
     for (uint64_t rank = 0; rank < world; rank++) {
         opt->rank = rank;
-        struct loader *l = open_loader(opt);
+        struct loader *l = fixture_open(opt);
         uint32_t yields = 12345 + (uint32_t)rank;
         for (uint64_t i = 0; i < n / world; i++) {
-            const struct batch *b = next(l);
+            const struct batch *b = fixture_next(l);
             assert_true(b->micro_batch < n);
             digests[b->micro_batch] = fixture_digest(b);
             yields = yields * 1664525u + 1013904223u;
@@ -139,12 +119,12 @@ static void a_resumed_loader_goes_on_at_any_step(void **state)
         opt.world = world;
         opt.rank = world - 1;
         opt.threads = (unsigned)world * 2 - 1;
-        struct loader *l = open_loader(&opt);
+        struct loader *l = fixture_open(&opt);
         for (uint64_t step = STEPS - 1; step > 0; step--) {
             assert_int_equal(loader_seek(l, step, NULL), ST_OK);
             assert_int_equal(loader_tell(l, &done), step);
             assert_int_equal(done, 0);
-            const struct batch *b = next(l);
+            const struct batch *b = fixture_next(l);
             assert_int_equal(b->step, step);
             assert_int_equal(fixture_digest(b), want[b->micro_batch]);
             assert_int_equal(b->micro_batch, step * PER_STEP + opt.rank * (PER_STEP / world));
@@ -163,9 +143,9 @@ static void every_sequence_is_delivered_once_an_epoch(void **state)
     uint64_t left = f->sequences[0];
 
     base_options(&opt, sources, f, paths);
-    struct loader *l = open_loader(&opt);
+    struct loader *l = fixture_open(&opt);
     while (left > 0) {
-        const struct batch *b = next(l);
+        const struct batch *b = fixture_next(l);
         for (int64_t r = 0; r < b->B; r++)
             if (b->source == 0 && b->rows[r].epoch == 0) {
                 const struct batch_row *row = &b->rows[r];
@@ -190,10 +170,10 @@ static void batches_hold_what_the_shards_say(void **state)
 
     base_options(&opt, sources, *state, paths);
     opt.flip = false;
-    struct loader *l = open_loader(&opt);
+    struct loader *l = fixture_open(&opt);
     const struct label_ids ids = label_ids_of(FIXTURE_PIECES);
     for (unsigned n = 0; n < 40; n++) {
-        const struct batch *b = next(l);
+        const struct batch *b = fixture_next(l);
         assert_int_equal(b->L % 64, 0);
         assert_int_equal(b->I_padded % 8, 0);
         for (int64_t r = 0; r < b->B; r++) {
@@ -238,8 +218,8 @@ static void stored_targets_take_the_place_of_the_rules(void **state)
     opt.decode.side_a = 8;
     opt.decode.side_b = 0;
     opt.threads = 1;
-    struct loader *l = open_loader(&opt);
-    const struct batch *b = next(l);
+    struct loader *l = fixture_open(&opt);
+    const struct batch *b = fixture_next(l);
     const int64_t n = b->rows[0].length;
     assert_non_null(b->gt_text_ids);
     assert_null(b->image_dec);
@@ -291,7 +271,7 @@ static void damage_stops_the_loader_and_names_the_shard(void **state)
     opt.sources = &source;
     opt.n_sources = 1;
     opt.decode.side_a = opt.decode.side_b = 8;
-    struct loader *l = open_loader(&opt);
+    struct loader *l = fixture_open(&opt);
     for (unsigned i = 0; i < 40 && st == ST_OK; i++) {
         st = loader_next(l, &b, &err);
         loader_release(l, b);
@@ -322,9 +302,9 @@ static void skipped_damage_is_counted_and_moves_nothing_else(void **state)
     for (unsigned threads = 0; threads < 3; threads++) {
         unsigned moved = 0;
         opt.threads = threads;
-        struct loader *l = open_loader(&opt);
+        struct loader *l = fixture_open(&opt);
         for (unsigned i = 0; i < 40; i++) {
-            const struct batch *b = next(l);
+            const struct batch *b = fixture_next(l);
             const uint64_t digest = fixture_digest(b);
             if (threads == 0)
                 first[i] = digest;
@@ -352,13 +332,13 @@ static void a_rebuilt_dataset_is_refused_by_its_digest(void **state)
     const char *paths[2];
 
     base_options(&opt, sources, f, paths);
-    struct loader *l = open_loader(&opt);
+    struct loader *l = fixture_open(&opt);
     assert_int_equal(loader_identity(l, &identity, &err), ST_OK);
     assert_int_equal(loader_check_identity(l, identity.data, identity.size, &err), ST_OK);
     loader_close(&l);
     fixture_dataset(folder, &other);
     paths[1] = folder;
-    l = open_loader(&opt);
+    l = fixture_open(&opt);
     assert_int_equal(loader_check_identity(l, identity.data, identity.size, &err), ST_FAIL);
     assert_int_equal(err.cause, CAUSE_CHECKSUM);
     assert_non_null(strstr(err.text, "rebuilt"));
@@ -376,13 +356,13 @@ static void a_third_batch_is_not_handed_out_while_two_are_held(void **state)
     const char *paths[2];
 
     base_options(&opt, sources, *state, paths);
-    struct loader *l = open_loader(&opt);
-    const struct batch *a = next(l), *b = next(l);
+    struct loader *l = fixture_open(&opt);
+    const struct batch *a = fixture_next(l), *b = fixture_next(l);
     const uint64_t before = fixture_digest(a);
     assert_int_equal(loader_next(l, &third, &err), ST_FAIL);
     assert_int_equal(err.cause, CAUSE_ARG);
     loader_release(l, b);
-    b = next(l);
+    b = fixture_next(l);
     assert_int_equal(fixture_digest(a), before); /* untouched while held */
     loader_release(l, a);
     loader_release(l, b);
@@ -397,9 +377,9 @@ static void places_name_what_is_delivered(void **state)
     const char *paths[2];
 
     base_options(&opt, sources, *state, paths);
-    struct loader *l = open_loader(&opt);
+    struct loader *l = fixture_open(&opt);
     for (uint64_t n = 0; n < 12; n++) {
-        const struct batch *b = next(l);
+        const struct batch *b = fixture_next(l);
         for (int64_t r = 0; r < b->B; r++) {
             const struct batch_row *row = &b->rows[r];
             assert_int_equal(loader_place(l, b->step, row->position, &place, NULL), ST_OK);
@@ -448,9 +428,9 @@ static void a_long_run_holds_no_more_than_a_short_one(void **state)
 
     base_options(&opt, sources, *state, paths);
     opt.open_shards = 3;
-    struct loader *l = open_loader(&opt);
+    struct loader *l = fixture_open(&opt);
     for (unsigned i = 0; i < 3000; i++) {
-        loader_release(l, next(l));
+        loader_release(l, fixture_next(l));
         if (i == 1000) {
             warm = resident_pages();
             files = count_files();
@@ -478,9 +458,9 @@ static void ahead_stays_within_the_memory_allowed(void **state)
     opt.stored_ahead = 64;
     opt.decoded_ahead = 8;
     opt.memory = 120000;
-    struct loader *l = open_loader(&opt);
+    struct loader *l = fixture_open(&opt);
     for (unsigned i = 0; i < 100; i++)
-        loader_release(l, next(l));
+        loader_release(l, fixture_next(l));
     loader_stats(l, &stats);
     assert_in_range(stats.peak_bytes, 1, 2 * opt.memory);
     loader_close(&l);
@@ -494,9 +474,9 @@ static void the_ledger_accounts_for_the_work(void **state)
     const char *paths[2];
 
     base_options(&opt, sources, *state, paths);
-    struct loader *l = open_loader(&opt);
+    struct loader *l = fixture_open(&opt);
     for (unsigned i = 0; i < 20; i++)
-        loader_release(l, next(l));
+        loader_release(l, fixture_next(l));
     loader_stats(l, &stats);
     assert_true(stats.worker_seconds[LOADER_DECODE] > 0.0);
     assert_true(stats.worker_seconds[LOADER_RESIZE] > 0.0);
@@ -537,7 +517,7 @@ static void a_batch_that_runs_out_of_memory_fails_and_the_loader_closes(void **s
 
     base_options(&opt, sources, *state, paths);
     for (uint64_t k = 1; k < 300; k += 3) {
-        struct loader *l = open_loader(&opt);
+        struct loader *l = fixture_open(&opt);
         const struct batch *b = NULL;
         struct error err = { 0 };
         mem_fail_at(k, false);
