@@ -132,10 +132,11 @@ void driver_close(struct driver *d)
 enum status driver_finished(struct manifest *m, const char *out, struct error *err)
 {
     char *path = dataset_manifest_path(out);
-    enum status st = ST_END;
+    struct file_info info;
     if (!path)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "%s", out);
-    if (file_exists(path))
+    enum status st = file_stat(path, &info, err);
+    if (st == ST_OK)
         st = manifest_read(m, path, err);
     char *work = st == ST_OK ? path_join(out, "work") : NULL;
     if (work)

@@ -351,7 +351,9 @@ static enum status make_dataset(struct run *r, struct ingest_report *report, str
         st = driver_finish(&r->driver, (uint32_t)r->schedule.unit_count, &whole, err);
     if (st == ST_OK && whole)
         st = check_finished(r, report, err);
-    return st;
+    return st == ST_END
+               ? error_set(err, ST_FAIL, CAUSE_IO, "%s: dataset.json vanished", r->opt->out)
+               : st;
 }
 
 enum status ingest_run(struct ingest_report *report, const struct ingest_options *opt,
