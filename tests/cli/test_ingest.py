@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -441,6 +442,44 @@ class Runs(Case):
                 self.assertIn(code, (0, 75, -number))  # -number: before the handler was there
         self.mmc4("killed", *options)
         self.assertEqual(tree(self.path("whole")), tree(self.path("killed")))
+
+    def test_a_killed_run_of_pairs_ends_with_the_same_bytes_too(self):
+        rng = random.Random(5)
+        sound = [g for g in self.good if "x" not in g][:20]
+        for t in range(4):
+            members = []
+            for i in range(40):
+                members += dump.pair("%05d%05d" % (t, i), rng.choice(sound), dump.sentence(rng))
+            dump.write_packed(self.path("tars", "%05d.tar" % t), dump.tar_bytes(members))
+        start = time.monotonic()
+        self.pairs("whole")
+        length = time.monotonic() - start
+        command = [DEEM, "ingest", "pairs", "--out", self.path("killed"), "--tokenizer",
+                   dump.TOKENIZER, "--quiet", self.path("tars")]
+        for _ in range(8):
+            p = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            time.sleep(rng.uniform(0, length))
+            p.kill()
+            p.wait(60)
+        self.pairs("killed")
+        self.assertEqual(tree(self.path("whole")), tree(self.path("killed")))
+
+    def test_a_file_system_that_takes_no_more_ends_in_74_and_the_next_run_finishes(self):
+        self.mmc4("whole", "--inputs-per-shard", "3")
+        largest = max(os.path.getsize(self.path("whole", "shards", n))
+                      for n in os.listdir(self.path("whole", "shards")))
+        command = [DEEM, "ingest", "mmc4", "--out", self.path("full"), "--tokenizer",
+                   dump.TOKENIZER, "--images", self.path("pictures"), "--quiet",
+                   "--inputs-per-shard", "3", self.path("docs")]
+        for limit in (20000, largest // 2, largest - 1):
+            r = subprocess.run(command, capture_output=True, text=True, timeout=300,
+                               restore_signals=False, preexec_fn=lambda: resource.setrlimit(
+                                   resource.RLIMIT_FSIZE, (limit, limit)))
+            self.assertIn(r.returncode, (73, 74), r.stderr)
+            self.assertTrue(r.stderr.startswith("error: "), r.stderr)
+            self.assertFalse(os.path.exists(self.path("full", "dataset.json")))
+        self.mmc4("full", "--inputs-per-shard", "3")
+        self.assertEqual(tree(self.path("whole")), tree(self.path("full")))
 
     def test_parts_and_then_the_plain_command_give_the_same_bytes(self):
         options = ("--inputs-per-shard", "1")
