@@ -73,7 +73,7 @@ static enum status parse(int argc, char **argv, struct export_arguments *a, stru
         { "annotations", OPTION_LIST, &a->annotations, "PATH",
           "annotation file or folder; repeatable", 0, 0, NULL },
         { "images", OPTION_LIST, &a->images, "PATH",
-          "folder of pictures, to check sizes; repeatable", 0, 0, NULL },
+          "folder or tar of pictures, to check sizes; repeatable", 0, 0, NULL },
         { "out", OPTION_TEXT, &a->opt.out, "DIR", "where the products go", 0, 0, NULL },
         { "split", OPTION_TEXT, &a->opt.split, "NAME", "split, as the set names it (train)", 0, 0,
           NULL },

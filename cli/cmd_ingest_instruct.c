@@ -54,7 +54,7 @@ static enum status parse(int argc, char **argv, struct instruct_arguments *a, st
         { "annotations", OPTION_LIST, &a->annotations, "PATH", "annotation file; repeatable", 0, 0,
           NULL },
         { "images", OPTION_LIST, &a->images, "PATH",
-          "folder of pictures; repeatable, searched in order", 0, 0, NULL },
+          "folder or tar of pictures; repeatable, searched in order", 0, 0, NULL },
         { "out", OPTION_TEXT, &o->base.out, "DATASET", "the folder to make", 0, 0, NULL },
         { "tokenizer", OPTION_TEXT, &o->base.tokenizer, "FILE", "a SentencePiece model", 0, 0,
           NULL },

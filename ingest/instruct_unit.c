@@ -97,24 +97,20 @@ static enum status bad_record(struct unit *u, const struct instruct_entry *e, st
 
 /* The first of the record's places that has a picture: its bytes in u->raw. ST_END: none has. ST_SKIP:
  * it is too large to look at. */
-static enum status read_picture(struct unit *u, char **path, struct error *why, struct error *err)
+static enum status read_picture(struct unit *u, struct found_picture *found, struct error *why,
+                                struct error *err)
 {
     const struct buffer *p = &u->record.pictures;
-    const uint64_t most = u->run->opt->base.pictures.max_bytes;
-    struct file_info info = { 0 };
     enum status st = ST_END;
 
     for (size_t at = 0; st == ST_END && at < p->size; at += strlen((const char *)p->data + at) + 1)
-        st = picture_folder_find(u->run->pictures, (const char *)p->data + at, path, err);
+        st = picture_folder_find(u->run->pictures, (const char *)p->data + at, found, err);
     buffer_clear(&u->raw);
     if (st == ST_OK)
-        st = file_stat(*path, &info, err);
-    if (st == ST_OK && info.size > most) {
-        error_set(why, ST_SKIP, CAUSE_LIMIT, "got %" PRIu64 " bytes, want at most %" PRIu64,
-                  info.size, most);
-        return error_code(why, ST_SKIP, "picture-bytes");
-    }
-    return st == ST_OK ? file_read_all(&u->raw, *path, most, err) : st;
+        st = picture_folder_read(found, &u->raw, u->run->opt->base.pictures.max_bytes, why);
+    if (st == ST_FAIL && err->cause == CAUSE_NONE)
+        *err = *why;
+    return st;
 }
 
 static enum status prepare(struct unit *u, struct error *why)
@@ -144,9 +140,9 @@ static enum status prepare(struct unit *u, struct error *why)
 /* ST_OK: the picture is in the shard. ST_SKIP: the record was counted as filtered or quarantined. */
 static enum status take_picture(struct unit *u, struct error *err)
 {
-    char *path = NULL;
+    struct found_picture found = { 0 };
     struct error why = { 0 };
-    enum status st = read_picture(u, &path, &why, err);
+    enum status st = read_picture(u, &found, &why, err);
 
     if (st == ST_END) {
         st = drop(u, "F2-missing", err);
@@ -155,15 +151,13 @@ static enum status take_picture(struct unit *u, struct error *err)
     if (st == ST_OK)
         st = prepare(u, &why);
     if (st == ST_SKIP) {
-        st = quarantine(u, (const char *)u->record.key.data, "picture", path_base(path),
+        st = quarantine(u, (const char *)u->record.key.data, "picture", path_base(found.name),
                         why.code[0] ? why.code : error_cause_name(why.cause), why.text, 0,
                         u->raw.size, hash_xxh3_64(u->raw.data, u->raw.size), err);
-        mem_free(path);
         return st == ST_OK ? ST_SKIP : st;
     }
-    mem_free(path);
     if (st != ST_OK) {
-        if (why.cause != CAUSE_NONE && err)
+        if (why.cause != CAUSE_NONE)
             *err = why;
         return st;
     }

@@ -253,7 +253,8 @@ static enum status exclude(struct exporter *x, struct error *err)
 }
 
 /* One picture's header against what the annotations say. NULL: it is as they say. */
-static const char *look_at_picture(const char *path, const struct mask_instance *in)
+static const char *look_at_picture(const struct found_picture *found,
+                                   const struct mask_instance *in)
 {
     struct image_limits limits;
     struct buffer bytes;
@@ -263,7 +264,7 @@ static const char *look_at_picture(const char *path, const struct mask_instance 
 
     image_limits_init(&limits);
     buffer_init(&bytes);
-    if (file_read_all(&bytes, path, limits.max_bytes, &err) != ST_OK ||
+    if (picture_folder_read(found, &bytes, limits.max_bytes, &err) != ST_OK ||
         image_probe(&info, bytes.data, bytes.size, &limits, &err) != ST_OK)
         reason = "picture-unreadable";
     else if (info.width != in->w || info.height != in->h)
@@ -286,14 +287,13 @@ static enum status look_at_run(void *arg, bool cancelled, struct error *err)
 
     for (size_t k = l->from; st == ST_OK && !cancelled && k < l->to; k++) {
         const struct mask_instance *in = mask_store_instance_at(l->x->store, k);
-        char *path = NULL;
+        struct found_picture found = { 0 };
         if (!l->reasons[k])
             continue; /* no region of it is left */
-        st = picture_folder_find(l->pictures, in->location ? in->location : in->file_name, &path,
+        st = picture_folder_find(l->pictures, in->location ? in->location : in->file_name, &found,
                                  err);
-        l->reasons[k] = st == ST_OK ? look_at_picture(path, in) : "picture-missing";
+        l->reasons[k] = st == ST_OK ? look_at_picture(&found, in) : "picture-missing";
         st = st == ST_END ? ST_OK : st;
-        mem_free(path);
     }
     return st;
 }

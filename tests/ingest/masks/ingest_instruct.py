@@ -1,6 +1,6 @@
 """`deem ingest instruct`: every row of data.md 7.1 and the stage III files of 7.2, by the examples of 1.10.
 usage: ingest_instruct.py DEEM TOKENIZER [unittest arguments]"""
-import json, os, shutil, subprocess, sys, tempfile, unittest
+import json, os, shutil, subprocess, sys, tarfile, tempfile, unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from export_masks import png, square, coco_file, ann
@@ -36,8 +36,10 @@ class Case(unittest.TestCase):
         self.assertEqual(r.returncode, code, r.stderr)
         return r.stdout, r.stderr
 
-    def ingest(self, kind, *annotations, options=(), code=0, out="data"):
-        args = [*COMMAND, "--set", kind, "--out", self.path(out), "--tokenizer", TOKENIZER, "--images", self.images, *options]
+    def ingest(self, kind, *annotations, options=(), code=0, out="data", images=None):
+        args = [*COMMAND, "--set", kind, "--out", self.path(out), "--tokenizer", TOKENIZER, *options]
+        for i in images or [self.images]:
+            args += ["--images", i]
         for a in annotations:
             args += ["--annotations", a]
         _, self.log = self.run_deem(*args, code=code)
@@ -50,6 +52,14 @@ class Case(unittest.TestCase):
             self.assertEqual(i["seen"], i["stored"] + sum(i["filtered"].values()) + sum(i["quarantined"].values()))
         with open(os.path.join(os.path.dirname(TOKENIZER), "tokenizer.model"), "rb") as f:
             f.read(1)
+
+    def content(self, out):
+        files = {}
+        for root, _, names in os.walk(self.path(out)):
+            for n in names:
+                with open(os.path.join(root, n), "rb") as f:
+                    files[os.path.relpath(os.path.join(root, n), self.path(out))] = f.read()
+        return files
 
     def records(self, n=0):
         i = self.stats["inputs"][n]
@@ -189,14 +199,6 @@ class Stage2(Case):
         return self.write("many.json", [{"id": f"r{i}", "image": f"p{i % 30}.jpg", "conversations": [
             {"from": "human", "value": f"<image>\nWhat is {i}?"}, {"from": "gpt", "value": f"It is {i}."}]} for i in range(300)])
 
-    def content(self, out):
-        files = {}
-        for root, _, names in os.walk(self.path(out)):
-            for n in names:
-                with open(os.path.join(root, n), "rb") as f:
-                    files[os.path.relpath(os.path.join(root, n), self.path(out))] = f.read()
-        return files
-
     def test_same_bytes_for_any_jobs_and_parts_and_resume(self):
         a = self.many()
         self.ingest("llava", a, options=["--records-per-unit", "64", "--jobs", "1"], out="one")
@@ -229,6 +231,64 @@ class Stage2(Case):
         self.assertIn("x.json", self.log)
         self.ingest("textvqa", self.write("y.json", '{"other":[]}'), code=65, out="b")
         self.ingest("llava", self.path("absent.json"), code=64, out="c")
+
+
+class Pictures(Case):
+    """Where --images finds a picture: folders and tars, by the path annotations give."""
+    def one(self, image, images, **more):
+        a = self.write("gqa.json", [{"image": image, "question_id": "1", "question": "Q?", "answer": "no"}])
+        self.ingest("gqa", a, images=images, **more)
+        return [(r["images"][0]["width"], r["images"][0]["height"]) for r in self.rows]
+
+    def tar(self, name, members, cut=0):
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+        with tarfile.open(self.path(name), "w", format=tarfile.USTAR_FORMAT) as t:
+            for member, (w, h) in members.items():
+                png(self.path("one.png"), w, h)
+                t.add(self.path("one.png"), member)
+        if cut:
+            with open(self.path(name), "r+b") as f:
+                f.truncate(cut)
+        return self.path(name)
+
+    def test_a_tar_a_folder_of_tars_and_a_folder_give_the_same_bytes(self):
+        self.picture("train2017/000000000077.jpg")
+        t = self.tar("tars/deep/train2017.tar", {"train2017/000000000076.jpg": (50, 50), "train2017/000000000077.jpg": (40, 30)})
+        seen = []
+        for n, path in enumerate((self.images, t, self.path("tars"))):
+            self.one("coco/train2017/000000000077.jpg", [path], out=f"o{n}")
+            seen.append(self.content(f"o{n}"))
+        self.assertEqual(seen[0], seen[1])
+        self.assertEqual(seen[0], seen[2])
+        self.assertEqual(len(self.rows), 1)
+
+    def test_a_damaged_tar_gives_what_can_be_read(self):
+        t = self.tar("a.tar", {"a.png": (40, 30), "b.png": (41, 30)}, cut=1560)
+        self.assertEqual(self.one("a.png", [t]), [(40, 30)])
+        self.assertEqual(self.one("b.png", [t], out="b"), [])
+        self.assertEqual(self.records(), (0, {"F2-missing": 1}, {}))
+
+    def test_the_path_asked_for_decides_and_then_the_order_of_paths(self):
+        png(self.path("one", "x", "gqa", "7.png"), 11, 30)
+        png(self.path("two", "gqa", "7.png"), 12, 30)
+        png(self.path("two", "vg", "7.png"), 13, 30)
+        png(self.path("flat", "7.png"), 14, 30)
+        one, two, flat = self.path("one"), self.path("two"), self.path("flat")
+        for n, (image, paths, want) in enumerate((
+                ("gqa/7.png", [one, two], 11), ("gqa/7.png", [two, one], 12), ("data/vg/7.png", [one, two], 13), ("7.png", [two], 12),
+                ("data/vg/7.png", [flat], 14), ("./gqa/7.png", [two], 12), ("other/7.png", [one, two], None), ("vg/7.PNG", [two], None))):
+            self.assertEqual(self.one(image, paths, out=f"o{n}"), [(want, 30)] if want else [], (image, paths))
+
+    def test_members_of_a_tar_come_in_byte_order(self):
+        t = self.tar("t.tar", {"b/7.png": (11, 30), "a/7.png": (12, 30)})
+        self.assertEqual(self.one("7.png", [t]), [(12, 30)])
+
+    def test_no_such_path_is_told(self):
+        a = self.write("gqa.json", [{"image": "x", "question_id": "1", "question": "Q?", "answer": "no"}])
+        self.ingest("gqa", a, images=[self.path("none")], code=74)
+        self.assertIn("none: no such folder or tar of pictures", self.log)
+        self.ingest("gqa", a, images=[a], code=65)
+        self.assertIn("gqa.json: neither a folder nor a .tar of pictures", self.log)
 
 
 class Stage3(Case):
