@@ -34,6 +34,23 @@ static void check_stored(const struct image *picture, const uint8_t *data, size_
     buffer_clear(&stored);
 }
 
+/* What cannot be decoded is not stored either. */
+static void check_refused(const uint8_t *data, size_t size, const struct image_decode_options *how)
+{
+    struct image_store_options opt;
+    struct image_info info;
+    struct buffer stored;
+    struct error err = { 0 };
+
+    image_store_options_init(&opt);
+    opt.limits = how->limits;
+    buffer_init(&stored);
+    if (image_prepare(&info, &stored, data, size, &opt, NULL, &err) != ST_SKIP ||
+        err.code[0] == '\0')
+        abort();
+    buffer_clear(&stored);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct image_decode_options how;
@@ -55,6 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_stored(&picture, data, size, &how);
     } else if (st != ST_SKIP || err.code[0] == '\0' || picture.rgb) {
         abort();
+    } else {
+        check_refused(data, size, &how);
     }
     image_clear(&picture);
     return 0;
