@@ -5,6 +5,7 @@
 #include "tests/support/jsonl.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -238,6 +239,94 @@ static void run_world(struct filter_result *r, struct world *w, uint32_t images,
     opt.keep_single = keep;
     w->verified = 0;
     assert_int_equal(filter_interleaved(r, &d, &opt, &pictures, &err), ST_OK);
+}
+
+/* ---- draws over many records ---- */
+
+/* A document of `count` equal images at sentence 0, on line `line`. */
+static struct document many_images(struct document_image *list, uint32_t count, uint64_t line,
+                                   struct arena *a)
+{
+    static const struct text sentence = { "a", 1 };
+    for (uint32_t i = 0; i < count; i++)
+        list[i] = (struct document_image){
+            .usable = true, .has_sentence = true, .has_similarity = true, .similarity = 0.3
+        };
+    return (struct document){ .arena = a,
+                              .file = { "docs_no_face_shard_1_v3", 23 },
+                              .line = line,
+                              .sentences = &sentence,
+                              .sentence_count = 1,
+                              .images = list,
+                              .image_count = count };
+}
+
+static void coins_are_fair_over_many_records(void **state)
+{
+    (void)state;
+    enum { RECORDS = 100000 };
+    struct document_image list[1];
+    struct filter_options opt;
+    struct filter_result r;
+    struct error err = { 0 };
+    struct arena a;
+    unsigned kept = 0, before = 0, pairs = 0;
+    arena_init(&a, 0);
+    filter_options_init(&opt);
+    const struct arena_mark start = arena_mark(&a);
+    for (uint64_t line = 0; line < RECORDS; line++) {
+        char key[16];
+        struct document d = many_images(list, 1, line, &a);
+        assert_int_equal(filter_interleaved(&r, &d, &opt, NULL, &err), ST_OK);
+        kept += r.reason == FILTER_NONE;
+        opt.keep_single = 1.0;
+        assert_int_equal(filter_interleaved(&r, &d, &opt, NULL, &err), ST_OK);
+        before += r.places[0].before;
+        opt.keep_single = 0.5;
+        const int n = snprintf(key, sizeof key, "%010u", (unsigned)line);
+        d.kind = DOCUMENT_PAIR;
+        d.key = (struct text){ key, (size_t)n };
+        pairs += filter_pair_before(&d, 0);
+        arena_release(&a, start);
+    }
+    arena_clear(&a);
+    assert_in_range(kept, RECORDS / 2 - 500, RECORDS / 2 + 500);
+    assert_in_range(before, RECORDS / 2 - 500, RECORDS / 2 + 500);
+    assert_in_range(pairs, RECORDS / 2 - 500, RECORDS / 2 + 500);
+}
+
+static void every_subset_of_the_images_is_as_likely(void **state)
+{
+    (void)state;
+    enum { IMAGES = 8, KEPT = 6, SUBSETS = 28, EACH = 1000 };
+    struct document_image list[IMAGES];
+    unsigned counts[1 << IMAGES] = { 0 }, seen = 0;
+    struct filter_options opt;
+    struct filter_result r;
+    struct error err = { 0 };
+    struct arena a;
+    double chi = 0.0;
+    arena_init(&a, 0);
+    filter_options_init(&opt);
+    const struct arena_mark start = arena_mark(&a);
+    for (uint64_t line = 0; line < SUBSETS * EACH; line++) {
+        const struct document d = many_images(list, IMAGES, line, &a);
+        unsigned subset = 0;
+        assert_int_equal(filter_interleaved(&r, &d, &opt, NULL, &err), ST_OK);
+        assert_int_equal(r.place_count, KEPT);
+        for (size_t i = 0; i < KEPT; i++)
+            subset |= 1u << r.places[i].index;
+        counts[subset]++;
+        arena_release(&a, start);
+    }
+    arena_clear(&a);
+    for (unsigned s = 0; s < 1u << IMAGES; s++) {
+        const double off = (double)counts[s] - EACH;
+        seen += counts[s] > 0;
+        chi += counts[s] > 0 ? off * off / EACH : 0.0;
+    }
+    assert_int_equal(seen, SUBSETS);
+    assert_true(chi < 55.5); /* 27 degrees of freedom, one in a thousand */
 }
 
 /* Eleven images, the similarity of image i from `sims`. */
@@ -484,6 +573,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents_get_the_fate_of_the_reference_cases),
         cmocka_unit_test(captions_get_the_fate_of_the_reference_cases),
+        cmocka_unit_test(coins_are_fair_over_many_records),
+        cmocka_unit_test(every_subset_of_the_images_is_as_likely),
         cmocka_unit_test(the_first_or_the_most_similar_images_stay_by_option),
         cmocka_unit_test(a_caption_is_measured_by_the_unit_of_the_option),
         cmocka_unit_test(sides_aspect_and_bytes_of_a_picture_have_limits),
