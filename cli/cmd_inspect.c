@@ -14,9 +14,13 @@
 
 static const struct command_help help = {
     .usage = "deem inspect DATASET [--json] [--range A:B] [--pictures DIR] [--html FILE]\n"
-             "       deem inspect RECIPE --step K [--world W] [--rank R] [--set key=value ...]",
-    .about = "Shows packed sequences: in the terminal with pictures, as one HTML page, or as JSON\n"
-             "lines. With --step: what the trainer will see at that global step.",
+             "       deem inspect RECIPE --step K [--world W] [--rank R] [--set key=value ...] "
+             "[--html FILE]",
+    .about =
+        "Shows packed sequences: in the terminal with pictures, as one HTML page, or as JSON\n"
+        "lines. With --step: what the trainer will see at that global step; the page then shows\n"
+        "the pictures as they are resized. A damaged record stops it as it would stop training,\n"
+        "unless --skip-damaged (the recipe's loader.damaged: skip).",
     .examples = "  deem inspect data/mmc4\n"
                 "  deem inspect data/mmc4 --range 100:120 --html page.html\n"
                 "  deem inspect data/mmc4 --json | jq .documents\n"
@@ -26,7 +30,7 @@ static const struct command_help help = {
 enum { SHOWN = 20 }; /* sequences, where no range is given */
 
 struct inspect_options {
-    bool json;
+    bool json, skip_damaged;
     const char *range, *pictures, *html;
     int64_t step, world, rank;
     struct option_list set;
@@ -128,28 +132,37 @@ static enum status parse_range(const char *text, uint64_t *begin, uint64_t *end,
     return ST_OK;
 }
 
+/* Around the items: the page's head and tail, and the file itself. */
+static enum status begin_page(struct sink *s, enum status head, struct error *err)
+{
+    enum status st = head;
+
+    if (st == ST_OK)
+        st = file_open_write(&s->html, s->opt->html, err);
+    return st == ST_OK ? write_html(s, err) : st;
+}
+
+static enum status end_page(struct sink *s, enum status st, struct error *err)
+{
+    if (s->html < 0)
+        return st;
+    if (st == ST_OK)
+        st = inspect_html_tail(&s->out, err);
+    if (st == ST_OK)
+        st = write_html(s, err);
+    return file_close(&s->html, s->opt->html, err) == ST_OK ? st : ST_FAIL;
+}
+
 static enum status show_dataset(struct sink *s, const struct dataset *d, uint64_t begin,
                                 uint64_t end, struct error *err)
 {
     enum status st = ST_OK;
 
-    if (s->opt->html) {
-        st = file_open_write(&s->html, s->opt->html, err);
-        if (st == ST_OK)
-            st = inspect_html_head(&s->out, d, begin, end, err);
-        if (st == ST_OK)
-            st = write_html(s, err);
-    }
+    if (s->opt->html)
+        st = begin_page(s, inspect_html_head(&s->out, d, begin, end, err), err);
     if (st == ST_OK)
         st = inspect_each(d, begin, end, show, s, err);
-    if (st == ST_OK && s->html >= 0) {
-        st = inspect_html_tail(&s->out, err);
-        if (st == ST_OK)
-            st = write_html(s, err);
-    }
-    if (s->html >= 0 && file_close(&s->html, s->opt->html, err) != ST_OK)
-        st = ST_FAIL;
-    return st;
+    return end_page(s, st, err);
 }
 
 static enum status inspect_dataset(struct sink *s, const char *folder, struct error *err)
@@ -184,14 +197,20 @@ static enum status inspect_recipe(struct sink *s, const char *path, struct error
         .step = (uint64_t)s->opt->step,
         .world = (uint64_t)s->opt->world,
         .rank = s->opt->rank,
+        .pixels = s->opt->html != NULL,
     };
+    enum status st = ST_OK;
 
-    if (s->opt->html || s->opt->range)
-        return error_set(err, ST_FAIL, CAUSE_ARG, "--step goes with neither --html nor --range");
+    if (s->opt->range)
+        return error_set(err, ST_FAIL, CAUSE_ARG, "--step does not go with --range");
     if (s->opt->rank >= s->opt->world)
         return error_set(err, ST_FAIL, CAUSE_ARG, "--rank: got %" PRId64 ", want less than --world",
                          s->opt->rank);
-    return inspect_step_each(&which, show, s, err);
+    if (s->opt->html)
+        st = begin_page(s, inspect_html_step(&s->out, &which, err), err);
+    if (st == ST_OK)
+        st = inspect_step_each(&which, show, s, err);
+    return end_page(s, st, err);
 }
 
 static enum status inspect(const struct inspect_options *opt, const char *path, struct error *err)
@@ -227,6 +246,8 @@ int cmd_inspect(int argc, char **argv)
         { "world", OPTION_INT, &o.world, "W", "ranks of the run (1)", 1, 1e6, NULL },
         { "rank", OPTION_INT, &o.rank, "R", "only what rank R gets (else all)", 0, 1e6, NULL },
         { "set", OPTION_LIST, &o.set, "KEY=VALUE", "change the recipe", 0, 0, NULL },
+        { "skip-damaged", OPTION_FLAG, &o.skip_damaged, NULL,
+          "show the substitute of a damaged sequence (loader.damaged=skip)", 0, 0, NULL },
     };
     struct option_list inputs = { 0 };
     struct error err = { 0 };
@@ -236,8 +257,11 @@ int cmd_inspect(int argc, char **argv)
     if (st == ST_OK && inputs.count != 1)
         st = error_set(&err, ST_FAIL, CAUSE_ARG,
                        "one DATASET or RECIPE is needed; see deem inspect --help");
+    if (st == ST_OK && o.skip_damaged)
+        st = options_add(&o.set, "loader.damaged=skip", &err);
     if (st == ST_OK && o.step < 0 && (o.set.count > 0 || o.rank >= 0))
-        st = error_set(&err, ST_FAIL, CAUSE_ARG, "--set, --world and --rank go with --step");
+        st = error_set(&err, ST_FAIL, CAUSE_ARG,
+                       "--set, --skip-damaged, --world and --rank go with --step");
     if (st == ST_OK)
         st = inspect(&o, inputs.items[0], &err);
     options_clear_list(&inputs);

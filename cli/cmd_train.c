@@ -31,7 +31,7 @@ static const char *const dtypes[] = { "f32", "bf16", NULL };
 
 struct arguments {
     struct option_list inputs, set, overrides;
-    bool resume, dry_run, help_recipe, hash_steps;
+    bool resume, dry_run, help_recipe, hash_steps, skip_damaged;
     int64_t steps;
     int backend, dtype;
 };
@@ -50,6 +50,9 @@ static enum status parse(struct arguments *a, int argc, char **argv, struct erro
         { "backend", OPTION_CHOICE, &a->backend, "NAME", "cpu (default) or cuda", 0, 0, backends },
         { "dtype", OPTION_CHOICE, &a->dtype, "TYPE", "f32 (default), or bf16 with cuda", 0, 0,
           dtypes },
+        { "skip-damaged", OPTION_FLAG, &a->skip_damaged, NULL,
+          "count damaged sequences and train on their substitutes (loader.damaged=skip)", 0, 0,
+          NULL },
         { "dry-run", OPTION_FLAG, &a->dry_run, NULL,
           "print parameters, operations, FLOPs and memory; train nothing", 0, 0, NULL },
         { "hash-steps", OPTION_FLAG, &a->hash_steps, NULL,
@@ -59,6 +62,8 @@ static enum status parse(struct arguments *a, int argc, char **argv, struct erro
     };
     enum status st = options_parse(argc, argv, options, sizeof options / sizeof options[0], &help,
                                    &a->inputs, err);
+    if (st == ST_OK && a->skip_damaged)
+        st = options_add(&a->set, "loader.damaged=skip", err);
     if (st == ST_OK && !a->help_recipe && a->inputs.count != 1)
         st = error_set(err, ST_FAIL, CAUSE_ARG, "want one RECIPE; --help explains");
     if (st == ST_OK && a->dtype == 1 && a->backend == 0)

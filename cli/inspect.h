@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/mem.h"
+#include "loader/batch.h"
 #include "shards/dataset.h"
 #include "shards/pieces.h"
 #include "shards/sample.h"
@@ -21,10 +22,13 @@ struct inspect_item {
     struct shard_reader *reader;
     const struct sample *sample;
     const struct pieces *pieces; /* NULL: the shard has no table */
-    bool planned;                /* the four below are set: a row of a training step */
+    bool planned;                /* all below is set: a row of a training step */
+    bool substituted;            /* for a damaged one, by loader.damaged = skip */
     uint64_t micro_batch, rank, epoch;
-    const char *dataset; /* its folder */
-    const char *source;  /* name in the recipe */
+    const char *dataset;       /* its folder */
+    const char *source;        /* name in the recipe */
+    const struct batch *batch; /* that holds the row as the trainer gets it; NULL: not made */
+    int64_t row;               /* in the batch */
 };
 typedef enum status inspect_fn(void *arg, const struct inspect_item *item, struct error *err);
 
@@ -50,10 +54,17 @@ enum status inspect_html_head(struct buffer *out, const struct dataset *d, uint6
                               uint64_t end, struct error *err);
 enum status inspect_html_item(struct buffer *out, const struct inspect_item *item,
                               struct error *err);
+/* Instead of the head of a dataset: that of a step. */
+struct inspect_step;
+enum status inspect_html_step(struct buffer *out, const struct inspect_step *which,
+                              struct error *err);
+/* The pictures of one slot as the trainer gets them, both sides, with the region's mask. */
+enum status inspect_tensors_html(struct buffer *out, const struct inspect_item *item, size_t image,
+                                 struct error *err);
 enum status inspect_html_tail(struct buffer *out, struct error *err);
 
 /* The rows of training step `step` of a recipe, in plan order: all, or those of `rank` (-1: all) of
- * `world`. Nothing is trained. */
+ * `world`. Every record and stored picture is read, so damage is met as training would meet it. */
 struct inspect_step {
     const char *recipe;
     const char *const *assignments;
@@ -61,6 +72,7 @@ struct inspect_step {
     uint64_t step;
     uint64_t world;
     int64_t rank;
+    bool pixels; /* items come with their batch */
 };
 enum status inspect_step_each(const struct inspect_step *which, inspect_fn *fn, void *arg,
                               struct error *err);

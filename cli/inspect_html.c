@@ -53,6 +53,11 @@ static const char style[] =
     "a{color:inherit}\n</style></head>\n<body><input type=\"checkbox\" id=\"theme\" "
     "aria-label=\"light or dark\" title=\"light or dark\"><div class=\"page\">\n";
 
+static const char legend[] =
+    "<p class=\"legend\"><span class=\"t\">&nbsp;trained&nbsp;</span> a target of the text loss "
+    "&nbsp; <span class=\"u\">not trained</span> &nbsp; "
+    "<span class=\"s\">&lt;special&gt;</span> &nbsp; hover a token for its id and place</p>\n";
+
 static enum status put(struct buffer *out, const char *text, struct error *err)
 {
     return buffer_append_str(out, text, err);
@@ -61,27 +66,6 @@ static enum status put(struct buffer *out, const char *text, struct error *err)
 static enum status put_escaped(struct buffer *out, const char *text, struct error *err)
 {
     return printable_html(out, text, strlen(text), err);
-}
-
-static enum status put_base64(struct buffer *out, const uint8_t *data, size_t size,
-                              struct error *err)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-    if (buffer_reserve(out, size / 3 * 4 + 4, err) != ST_OK)
-        return ST_FAIL;
-    for (size_t i = 0; i < size; i += 3) {
-        const size_t left = size - i;
-        const uint32_t v = (uint32_t)data[i] << 16 | (left > 1 ? (uint32_t)data[i + 1] << 8 : 0) |
-                           (left > 2 ? data[i + 2] : 0);
-        uint8_t *to = out->data + out->size;
-        to[0] = (uint8_t)digits[v >> 18];
-        to[1] = (uint8_t)digits[v >> 12 & 63];
-        to[2] = left > 1 ? (uint8_t)digits[v >> 6 & 63] : '=';
-        to[3] = left > 2 ? (uint8_t)digits[v & 63] : '=';
-        out->size += 4;
-    }
-    return ST_OK;
 }
 
 static enum status put_reason(struct buffer *out, const char *what, const char *name, uint64_t n,
@@ -126,11 +110,10 @@ static enum status put_summary(struct buffer *out, const struct manifest *m, uin
         places > 0 ? 100 * (double)t->tokens / places : 0.0, m->shard_count, begin, end);
 
     if (st == ST_OK)
+        st = put(out, legend, err);
+    if (st == ST_OK)
         st = put(out,
-                 "<p class=\"legend\"><span class=\"t\">&nbsp;trained&nbsp;</span> a target of the "
-                 "text loss &nbsp; <span class=\"u\">not trained</span> &nbsp; "
-                 "<span class=\"s\">&lt;special&gt;</span> &nbsp; hover a token for its id and "
-                 "place</p>\n<details id=\"filters\" open><summary>filter statistics</summary>"
+                 "<details id=\"filters\" open><summary>filter statistics</summary>"
                  "<table><tr><th></th><th>reason</th><th>count</th><th>share</th><th></th></tr>\n",
                  err);
     if (st == ST_OK)
@@ -150,6 +133,25 @@ enum status inspect_html_head(struct buffer *out, const struct dataset *d, uint6
         put_escaped(out, name, err) != ST_OK)
         return ST_FAIL;
     return put_summary(out, dataset_manifest(d), begin, end, err);
+}
+
+enum status inspect_html_step(struct buffer *out, const struct inspect_step *which,
+                              struct error *err)
+{
+    const char *name = path_base(which->recipe);
+
+    if (put(out, page_start, err) != ST_OK || put_escaped(out, name, err) != ST_OK ||
+        put(out, style, err) != ST_OK || put(out, "<h1>", err) != ST_OK ||
+        put_escaped(out, name, err) != ST_OK ||
+        buffer_printf(out, err, " &middot; step %" PRIu64 "</h1>\n<p class=\"dim\">",
+                      which->step) != ST_OK)
+        return ST_FAIL;
+    if (which->rank >= 0 && buffer_printf(out, err, "rank %" PRId64 " of %" PRIu64 " &middot; ",
+                                          which->rank, which->world) != ST_OK)
+        return ST_FAIL;
+    return put(out, "pictures, masks and targets as the trainer gets them</p>\n", err) == ST_OK
+               ? put(out, legend, err)
+               : ST_FAIL;
 }
 
 enum status inspect_html_tail(struct buffer *out, struct error *err)
@@ -213,8 +215,9 @@ static enum status put_caption(struct buffer *out, const struct sample_image *m,
     return st;
 }
 
-static enum status put_image(struct buffer *out, const struct inspect_item *item, size_t i,
-                             struct error *err)
+/* The stored picture with its mask. */
+static enum status put_stored(struct buffer *out, const struct inspect_item *item, size_t i,
+                              struct error *err)
 {
     const struct sample_image *m = &item->sample->images[i];
     struct buffer memory;
@@ -224,17 +227,28 @@ static enum status put_image(struct buffer *out, const struct inspect_item *item
     enum status st = shard_reader_picture(item->reader, m->picture, &memory, &p, err);
     if (st == ST_OK)
         st = buffer_printf(out, err,
-                           "<figure class=\"image\" data-soi=\"%u\"><span class=\"frame\">"
                            "<img alt=\"image %zu\" width=\"%" PRIu32 "\" height=\"%" PRIu32
                            "\" src=\"data:image/%s;base64,",
-                           m->soi, i, m->width, m->height, image_codec_name(m->codec));
+                           i, m->width, m->height, image_codec_name(m->codec));
     if (st == ST_OK)
-        st = put_base64(out, p.data, p.size, err);
+        st = printable_base64(out, p.data, p.size, err);
     if (st == ST_OK)
         st = put(out, "\">", err);
     if (st == ST_OK)
         st = put_mask(out, &m->mask, err);
     buffer_clear(&memory);
+    return st;
+}
+
+static enum status put_image(struct buffer *out, const struct inspect_item *item, size_t i,
+                             struct error *err)
+{
+    const struct sample_image *m = &item->sample->images[i];
+    enum status st = buffer_printf(
+        out, err, "<figure class=\"image\" data-soi=\"%u\"><span class=\"frame\">", m->soi);
+
+    if (st == ST_OK)
+        st = item->batch ? inspect_tensors_html(out, item, i, err) : put_stored(out, item, i, err);
     return st == ST_OK ? put_caption(out, m, i, err) : st;
 }
 
@@ -365,6 +379,11 @@ enum status inspect_html_item(struct buffer *out, const struct inspect_item *ite
                            f->seq_len, s->image_count);
     if (st == ST_OK)
         st = put_escaped(out, f->sources[s->source], err);
+    if (st == ST_OK && item->planned)
+        st = buffer_printf(
+            out, err, " &middot; micro-batch %" PRIu64 ", rank %" PRIu64 ", epoch %" PRIu64 "%s",
+            item->micro_batch, item->rank, item->epoch,
+            item->substituted ? " &middot; in place of a damaged one" : "");
     if (st == ST_OK)
         st = put(out, "</span></h2>\n", err);
     for (size_t i = 0; st == ST_OK && i < s->document_count; i++) {

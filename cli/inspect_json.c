@@ -240,6 +240,7 @@ enum status inspect_json(struct buffer *out, const struct inspect_item *item, st
         put_u64(&w, "epoch", item->epoch);
         put_text(&w, "dataset", item->dataset);
         put_text(&w, "recipe_source", item->source);
+        put_bool(&w, "substituted", item->substituted);
     }
     json_key(&w, "ids");
     json_begin_array(&w);

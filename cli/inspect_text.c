@@ -24,6 +24,8 @@ static enum status put_head(struct buffer *out, const struct inspect_item *item,
     if (st == ST_OK && item->planned)
         st = buffer_printf(out, err, "  micro-batch %" PRIu64 "  rank %" PRIu64 "  epoch %" PRIu64,
                            item->micro_batch, item->rank, item->epoch);
+    if (st == ST_OK && item->substituted)
+        st = buffer_append_str(out, "  in place of a damaged one", err);
     return st == ST_OK ? buffer_append_str(out, " ==\n", err) : st;
 }
 

@@ -27,7 +27,7 @@ static void print_help(const struct option *options, size_t count, const struct 
         printf("\nexamples:\n%s", help->examples);
 }
 
-static enum status list_add(struct option_list *list, const char *item, struct error *err)
+enum status options_add(struct option_list *list, const char *item, struct error *err)
 {
     const char **items = mem_realloc(list->items, list->count + 1, sizeof *items);
     if (!items)
@@ -145,7 +145,7 @@ static enum status read_value(const struct option *o, const char *text, struct e
         *(const char **)o->value = text;
         return ST_OK;
     case OPTION_LIST:
-        return list_add(o->value, text, err);
+        return options_add(o->value, text, err);
     case OPTION_BYTES:
         return read_bytes(o, text, err);
     case OPTION_CHOICE:
@@ -230,7 +230,7 @@ enum status options_parse(int argc, char **argv, const struct option *options, s
         else if (option)
             st = take_option(argc, argv, &i, options, count, err);
         else if (inputs)
-            st = list_add(inputs, word, err);
+            st = options_add(inputs, word, err);
         else
             st = error_set(err, ST_FAIL, CAUSE_ARG, "unexpected argument %s", word);
     }

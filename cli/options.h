@@ -50,6 +50,8 @@ enum status options_parse(int argc, char **argv, const struct option *options, s
 /* Texts of --seed (0 to 2^64-1) and --part (I/N, I < N); NULL leaves the values alone. CAUSE_ARG. */
 enum status options_read_seed(uint64_t *seed, const char *text, struct error *err);
 enum status options_read_part(uint32_t *part, uint32_t *parts, const char *text, struct error *err);
+/* One more item, borrowed: a flag that stands for a longer option. ST_FAIL: CAUSE_NOMEM. */
+enum status options_add(struct option_list *list, const char *item, struct error *err);
 void options_clear_list(struct option_list *list);
 
 #endif

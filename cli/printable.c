@@ -77,3 +77,24 @@ enum status printable_html(struct buffer *out, const void *text, size_t size, st
 {
     return escape(out, text, size, false, true, err);
 }
+
+enum status printable_base64(struct buffer *out, const uint8_t *data, size_t size,
+                             struct error *err)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    if (buffer_reserve(out, size / 3 * 4 + 4, err) != ST_OK)
+        return ST_FAIL;
+    for (size_t i = 0; i < size; i += 3) {
+        const size_t left = size - i;
+        const uint32_t v = (uint32_t)data[i] << 16 | (left > 1 ? (uint32_t)data[i + 1] << 8 : 0) |
+                           (left > 2 ? data[i + 2] : 0);
+        uint8_t *to = out->data + out->size;
+        to[0] = (uint8_t)digits[v >> 18];
+        to[1] = (uint8_t)digits[v >> 12 & 63];
+        to[2] = left > 1 ? (uint8_t)digits[v >> 6 & 63] : '=';
+        to[3] = left > 2 ? (uint8_t)digits[v & 63] : '=';
+        out->size += 4;
+    }
+    return ST_OK;
+}

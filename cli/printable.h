@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/error.h"
 #include "core/mem.h"
@@ -16,5 +17,8 @@ enum status printable_terminal(struct buffer *out, const void *text, size_t size
                                struct error *err);
 /* The same, and & < > " ' as character references: fit for an HTML text or a quoted attribute. */
 enum status printable_html(struct buffer *out, const void *text, size_t size, struct error *err);
+/* Bytes as base64, for a data URI. */
+enum status printable_base64(struct buffer *out, const uint8_t *data, size_t size,
+                             struct error *err);
 
 #endif

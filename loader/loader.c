@@ -437,3 +437,8 @@ enum status loader_place(const struct loader *l, uint64_t step, uint64_t i,
     out->folder = store_folder(l->store, out->sample.source, out->dataset);
     return ST_OK;
 }
+
+const char *loader_folder(const struct loader *l, uint32_t source, uint32_t dataset)
+{
+    return store_folder(l->store, source, dataset);
+}

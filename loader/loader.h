@@ -122,10 +122,16 @@ struct loader_place {
     uint64_t index;          /* in the shard */
     uint64_t rank;           /* that gets it */
     const char *folder;      /* borrowed until loader_close */
+    bool substituted;        /* by loader_resolve */
 };
 /* Row `i` of step `step` (0 <= i < batch_global). */
 enum status loader_place(const struct loader *l, uint64_t step, uint64_t i,
                          struct loader_place *out, struct error *err);
+/* Reads what lies at a place, pictures too but undecoded. Where it is damaged and skip_damaged is on, the
+ * place becomes that of its substitute. ST_FAIL as loader_next. */
+enum status loader_resolve(struct loader *l, struct loader_place *place, struct error *err);
+/* Folder of a source's dataset; borrowed until loader_close. */
+const char *loader_folder(const struct loader *l, uint32_t source, uint32_t dataset);
 
 #ifdef __cplusplus
 }

@@ -168,6 +168,25 @@ static enum status run_read(struct loader *l, struct loader_row *row, struct sto
     return st;
 }
 
+enum status loader_resolve(struct loader *l, struct loader_place *place, struct error *err)
+{
+    struct loader_row row = { .sample = place->sample, .taken = place->sample.sequence };
+    struct store_timing timing = { 0 };
+    uint64_t substituted = 0;
+
+    store_sequence_init(&row.stored);
+    const enum status st = run_read(l, &row, &timing, &substituted, err);
+    if (st == ST_OK) {
+        place->dataset = row.stored.dataset;
+        place->shard = row.stored.shard;
+        place->index = row.stored.index;
+        place->folder = store_folder(l->store, place->sample.source, place->dataset);
+        place->substituted = substituted > 0;
+    }
+    store_sequence_clear(&row.stored);
+    return st;
+}
+
 static void fail_slot(struct loader_slot *s, const struct error *err)
 {
     if (s->failed)
