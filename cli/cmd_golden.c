@@ -48,7 +48,7 @@ static const struct {
     { "steps", golden_steps },
 };
 
-static enum status run_kind(struct golden *g, struct error *err)
+enum status golden_run(struct golden *g, struct error *err)
 {
     const char *name = golden_text(g, "kind");
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
@@ -66,7 +66,7 @@ static int run_case(const char *folder, const struct placement_options *place)
     struct golden *g = NULL;
     int code = 0;
     if (golden_open(&g, folder, place, &err) == ST_OK && golden_ready(g, &err) == ST_OK &&
-        run_kind(g, &err) == ST_OK)
+        golden_run(g, &err) == ST_OK)
         code = golden_compare(g, stdout) > 0;
     if (err.cause == CAUSE_ARG) /* whatever is asked for, the case asks for it */
         err.cause = CAUSE_FORMAT;

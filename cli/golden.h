@@ -113,6 +113,8 @@ void golden_put_grad_in(struct golden *g, struct runner *r, struct program *p, c
 /* grad.NAME of every parameter that trains. */
 void golden_put_gradients(struct golden *g, const struct params *params);
 
+/* Runs the case by its "kind" (cmd_golden.c). ST_FAIL: findings, or whatever stopped it. */
+golden_fn golden_run;
 /* Prints the table and the last line. Returns the number of failures. */
 int golden_compare(struct golden *g, FILE *to);
 
@@ -126,7 +128,7 @@ enum status golden_check_memory(struct golden *g, const struct program *p, struc
 enum status golden_runner(struct golden *g, struct params *params, struct program *p,
                           struct runner **r, struct error *err);
 
-/* The runners, by "module" or "kind" (golden_table.c). */
+/* The runners, by "module" or "kind" (cmd_golden.c). */
 golden_fn golden_cliptext, golden_convnext, golden_ddpm, golden_llama, golden_loss_text,
     golden_masks, golden_mmfs, golden_optim, golden_perceiver2, golden_unet, golden_vae,
     golden_vistok;
