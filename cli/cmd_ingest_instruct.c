@@ -12,7 +12,7 @@
 
 struct instruct_arguments {
     struct instruct_options o;
-    struct option_list annotations, images;
+    struct option_list annotations, images, compare;
     const char *seed, *part;
     int64_t max_instances, seq_len, image_tokens, images_per_seq, max_side, records, jobs,
         tolerance;
@@ -64,6 +64,10 @@ static enum status parse(int argc, char **argv, struct instruct_arguments *a, st
           1e12, NULL },
         { "preset", OPTION_CHOICE, &a->preset, "NAME",
           "none, or paper800k: the set's share of 800,000", 0, 0, presets },
+        { "exclude-image-ids", OPTION_TEXT, &o->exclude, "FILE",
+          "pictures to leave out: ids or names", 0, 0, NULL },
+        { "compare", OPTION_LIST, &a->compare, "FILE",
+          "report the overlap with the pictures FILE names; repeatable", 0, 0, NULL },
         { "raw-answer", OPTION_FLAG, &o->raw_answer, NULL,
           "okvqa: raw_answer instead of the stemmed answer", 0, 0, NULL },
         { "multi-round", OPTION_FLAG, &o->multi_round, NULL,
@@ -117,6 +121,8 @@ static enum status complete(struct instruct_arguments *a, struct error *err)
     o->max_instances = (uint64_t)a->max_instances;
     o->base.inputs = a->annotations.items;
     o->base.input_count = a->annotations.count;
+    o->compare = a->compare.items;
+    o->compare_count = a->compare.count;
     o->base.images = a->images.items;
     o->base.image_count = a->images.count;
     o->base.piece.seq_len = (uint32_t)a->seq_len;
@@ -170,5 +176,6 @@ int cmd_ingest_instruct(int argc, char **argv)
         log_error(&err);
     options_clear_list(&a.annotations);
     options_clear_list(&a.images);
+    options_clear_list(&a.compare);
     return st == ST_FAIL ? error_exit_code(err.cause) : 0;
 }

@@ -30,7 +30,7 @@ struct work {
     struct mask_templates mask_templates;
     struct arena arena;
     struct json_value *templates;
-    uint8_t templates_digest[32];
+    uint8_t templates_digest[32], exclude_digest[32];
     struct buffer pieces;
     struct shard_facts facts;
     const char *source;
@@ -64,7 +64,35 @@ static enum status check_options(const struct instruct_options *opt, struct erro
     return piece_options_check(&o->piece, err);
 }
 
-/* Annotation files in the order given; two of one name cannot be told apart in a dataset. */
+static int compare_inputs(const void *a, const void *b)
+{
+    const struct input *p = a, *q = b;
+    const int order = strcmp(p->name, q->name);
+    return order ? order : strcmp(p->file, q->file);
+}
+
+static enum status add_input(struct inputs *in, const char *path, struct error *err)
+{
+    struct input *p = &in->list[in->count];
+    const char *base = path_base(path), *dot = strrchr(base, '.');
+    struct file_info info;
+    const enum status st = file_stat(path, &info, err);
+
+    if (st == ST_END || (st == ST_OK && !info.is_regular))
+        return error_set(err, ST_FAIL, CAUSE_ARG, "%s: no such file", path);
+    if (st != ST_OK)
+        return st;
+    p->path = mem_strdup(path);
+    p->file = mem_strdup(base);
+    p->name = mem_strndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+    p->size = info.size;
+    in->count++;
+    in->bytes += info.size;
+    return p->path && p->file && p->name ? ST_OK : error_set(err, ST_FAIL, CAUSE_NOMEM, "inputs");
+}
+
+/* Annotation files by name, whatever order they were given in; two of one name cannot be told apart in
+ * a dataset. */
 static enum status list_inputs(struct work *w, struct error *err)
 {
     struct inputs *in = &w->schedule.inputs;
@@ -74,29 +102,17 @@ static enum status list_inputs(struct work *w, struct error *err)
     in->list = mem_calloc(o->input_count, sizeof *in->list);
     if (!in->list)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "inputs");
-    for (size_t i = 0; st == ST_OK && i < o->input_count; i++) {
-        struct file_info info;
-        struct input *p = &in->list[i];
-        const char *base = path_base(o->inputs[i]);
-        st = file_stat(o->inputs[i], &info, err);
-        if (st == ST_END || (st == ST_OK && !info.is_regular))
-            return error_set(err, ST_FAIL, CAUSE_ARG, "%s: no such file", o->inputs[i]);
-        for (size_t k = 0; st == ST_OK && k < i; k++)
-            if (strcmp(in->list[k].file, base) == 0)
-                return error_set(err, ST_FAIL, CAUSE_FORMAT,
-                                 "%s: two inputs of this name; make two datasets", base);
-        if (st != ST_OK)
-            break;
-        p->path = mem_strdup(o->inputs[i]);
-        p->file = mem_strdup(base);
-        p->name = mem_strndup(base, strcspn(base, "."));
-        p->size = info.size;
-        in->count = i + 1;
-        in->bytes += info.size;
-        if (!p->path || !p->file || !p->name)
-            st = error_set(err, ST_FAIL, CAUSE_NOMEM, "inputs");
-    }
-    return st;
+    for (size_t i = 0; st == ST_OK && i < o->input_count; i++)
+        st = add_input(in, o->inputs[i], err);
+    if (st != ST_OK)
+        return st;
+    qsort(in->list, in->count, sizeof *in->list, compare_inputs);
+    for (size_t i = 1; i < in->count; i++)
+        if (strcmp(in->list[i - 1].name, in->list[i].name) == 0)
+            return error_set(err, ST_FAIL, CAUSE_FORMAT,
+                             "%s: two inputs of this name; make two datasets", in->list[i].file);
+    w->run.list.inputs = in;
+    return ST_OK;
 }
 
 static enum status read_templates(struct work *w, struct error *err)
@@ -125,7 +141,35 @@ static enum status read_templates(struct work *w, struct error *err)
     if (st != ST_OK)
         error_prefix(err, st, "%s", path);
     buffer_clear(&text);
-    return st == ST_OK ? mask_templates_open(&w->mask_templates, w->opt->mask_templates, err) : st;
+    return st;
+}
+
+static enum status read_mask_templates(struct work *w, struct error *err)
+{
+    struct mask_template other;
+    enum status st = mask_templates_open(&w->mask_templates, w->opt->mask_templates, err);
+
+    if (st == ST_OK)
+        st = mask_templates_get(&w->mask_templates, "other", &other, err);
+    if (st == ST_OK && !other.description)
+        st = error_set(err, ST_FAIL, CAUSE_FORMAT, "template: other has no description");
+    if (st == ST_OK)
+        w->run.list.description_requests = other.description;
+    return st;
+}
+
+/* The list of pictures to leave out, and the digest that stands for it in the signature. */
+static enum status read_excluded(struct work *w, struct error *err)
+{
+    struct buffer text = { 0 };
+
+    if (!w->opt->exclude)
+        return ST_OK;
+    enum status st = file_read_all(&text, w->opt->exclude, 1u << 30, err);
+    if (st == ST_OK)
+        hash_sha256(w->exclude_digest, text.data, text.size);
+    buffer_clear(&text);
+    return st == ST_OK ? picture_ids_open(&w->run.list.excluded, w->opt->exclude, err) : st;
 }
 
 static void put_number(struct json_writer *w, const char *key, uint64_t v)
@@ -173,6 +217,10 @@ static enum status sign(struct work *w, struct error *err)
     put_text(&j, "jpeg", jpeg[o->jpeg]);
     put_number(&j, "max-side", o->store_side);
     put_number(&j, "records-per-unit", o->records_per_unit);
+    if (opt->exclude)
+        put_digest(&j, "exclude-image-ids", w->exclude_digest);
+    else
+        put_text(&j, "exclude-image-ids", "none");
     put_digest(&j, "templates", w->templates_digest);
     put_digest(&j, "mask-templates", w->mask_templates.digest);
     json_end_object(&j);
@@ -227,6 +275,10 @@ static enum status open_work(struct work *w, struct error *err)
     if (st == ST_OK)
         st = read_templates(w, err);
     if (st == ST_OK)
+        st = read_mask_templates(w, err);
+    if (st == ST_OK)
+        st = read_excluded(w, err);
+    if (st == ST_OK)
         st = sign(w, err);
     if (st == ST_OK)
         fill_facts(w);
@@ -236,6 +288,7 @@ static enum status open_work(struct work *w, struct error *err)
 static void close_work(struct work *w)
 {
     spool_close(&w->run.list.spool);
+    picture_ids_close(&w->run.list.excluded);
     buffer_clear(&w->run.list.entries);
     buffer_clear(&w->run.list.scratch);
     driver_close(&w->driver);
@@ -337,6 +390,8 @@ static enum status plan(struct work *w, struct error *err)
         st = instruct_read_set(&w->run.list, err);
     if (st == ST_OK)
         st = cap(w, err);
+    if (st == ST_OK)
+        st = instruct_report_overlaps(&w->run.list, err);
     mem_free(spool);
     return st;
 }

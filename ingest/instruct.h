@@ -30,6 +30,9 @@ struct instruct_options {
     bool multi_round;           /* llava: all rounds of a record in one sequence */
     uint64_t max_instances;     /* records of the set that stay, by D11; 0 = all */
     bool paper800k;             /* max_instances by the set's share of 800,000 */
+    const char *exclude;        /* file of pictures that are left out, or NULL */
+    const char *const *compare; /* files of pictures whose overlap is reported */
+    size_t compare_count;
     const char *templates;      /* instruct.json; NULL: the one that came with the program */
     const char *mask_templates; /* mask_text.json; NULL likewise */
 };

@@ -133,7 +133,7 @@ enum status instruct_read_textvqa(struct set_reader *s, const struct json_value 
     for (const struct json_value *a = answers->child; a; a = a->next)
         if (a->type != JSON_T_STRING || memchr(a->text, 0, a->size))
             return instruct_set_bad(s, "textvqa-answers", "an answer that is no text", err);
-    instruct_draw(s->l, &g, "D7a", (const char *)s->r.id.data);
+    instruct_draw(s->l, &g, "D7a", (const char *)s->r.id.data, NULL);
     const char *answer = mask_template_text(answers, rng_below(&g, answers->count));
     if (st == ST_OK)
         st = buffer_printf(&s->r.pictures, err, "train_images/%s.jpg%c", image, 0);
@@ -164,7 +164,7 @@ static const char *weighted_answer(struct set_reader *s, const struct json_value
     }
     if (n == 0)
         return NULL;
-    instruct_draw(s->l, &g, "D7a", (const char *)s->r.id.data);
+    instruct_draw(s->l, &g, "D7a", (const char *)s->r.id.data, NULL);
     return texts[rng_weighted(&g, weights, n)];
 }
 
@@ -261,7 +261,7 @@ enum status instruct_read_gqa(struct set_reader *s, const struct json_value *v, 
 static const char *draw_request(struct set_reader *s, struct rng *g)
 {
     const struct json_value *requests = s->l->caption_requests;
-    instruct_draw(s->l, g, "D7b", (const char *)s->r.id.data);
+    instruct_draw(s->l, g, "D7b", (const char *)s->r.id.data, NULL);
     return mask_template_text(requests, rng_below(g, requests->count));
 }
 

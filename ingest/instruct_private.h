@@ -7,10 +7,12 @@
 #include "core/rng.h"
 #include "ingest/driver.h"
 #include "ingest/gate.h"
+#include "ingest/inputs.h"
 #include "ingest/instruct.h"
 #include "ingest/masks/json_fields.h"
 #include "ingest/masks/mask_template.h"
 #include "ingest/masks/picture_folder.h"
+#include "ingest/masks/picture_ids.h"
 #include "ingest/spool.h"
 
 enum { INSTRUCT_PICTURES_MAX = 4 };
@@ -40,10 +42,12 @@ struct instruct_entry {
 
 struct instruct_list {
     const struct instruct_options *opt;
+    const struct inputs *inputs; /* annotation files */
     struct spool spool;
-    struct buffer entries; /* struct instruct_entry */
+    struct buffer entries;       /* struct instruct_entry */
+    struct picture_ids excluded; /* --exclude-image-ids; empty where there is none */
     struct buffer scratch;
-    const struct json_value *caption_requests;
+    const struct json_value *caption_requests, *description_requests;
 };
 static inline struct instruct_entry *instruct_entry_at(const struct instruct_list *l, size_t i)
 {
@@ -75,11 +79,16 @@ enum status instruct_filter(struct instruct_list *l, const char *reason,
 /* *why is cleared. */
 enum status instruct_bad(struct instruct_list *l, const struct instruct_origin *at,
                          struct error *why, struct error *err);
+/* A draw keyed by (set, id, epoch 0[, position]); D11 has no epoch. */
 void instruct_draw(const struct instruct_list *l, struct rng *g, const char *purpose,
-                   const char *id);
+                   const char *id, const uint64_t *position);
 /* Back from the work file. */
 enum status instruct_load(const struct instruct_list *l, const struct instruct_entry *e,
                           struct buffer *bytes, struct instruct_record *out, struct error *err);
+
+/* instruct_overlap.c: whether a list names the record's picture; the report of spec data.md 7.6, logged. */
+bool instruct_names_picture(const struct picture_ids *list, const struct instruct_record *r);
+enum status instruct_report_overlaps(const struct instruct_list *l, struct error *err);
 
 /* instruct_sets.c: all annotation files of the set into the list. */
 enum status instruct_read_set(struct instruct_list *l, struct error *err);

@@ -50,7 +50,7 @@ enum status instruct_add_turn(struct instruct_record *r, const char *text, size_
 }
 
 void instruct_draw(const struct instruct_list *l, struct rng *g, const char *purpose,
-                   const char *id)
+                   const char *id, const uint64_t *position)
 {
     const char *set = instruct_set_names[l->opt->set];
     struct rng_key key;
@@ -60,6 +60,8 @@ void instruct_draw(const struct instruct_list *l, struct rng *g, const char *pur
     rng_key_string(&key, id, strlen(id));
     if (strcmp(purpose, "D11") != 0)
         rng_key_integer(&key, 0); /* epoch: frozen at ingest */
+    if (position)
+        rng_key_integer(&key, *position);
     rng_init(g, &key);
 }
 
@@ -91,6 +93,8 @@ enum status instruct_keep(struct instruct_list *l, const struct instruct_record 
     struct rng g;
     enum status st;
 
+    if (l->opt->exclude && instruct_names_picture(&l->excluded, r))
+        return instruct_filter(l, "excluded", at, err);
     l->scratch.size = 0;
     store_u32le(counts, r->turn_count);
     store_u32le(counts + 4, r->mask_count);
@@ -101,7 +105,7 @@ enum status instruct_keep(struct instruct_list *l, const struct instruct_record 
         st = spool_put(&l->spool, l->scratch.data, l->scratch.size, &e.offset, err);
     if (st != ST_OK)
         return st;
-    instruct_draw(l, &g, "D11", (const char *)r->id.data);
+    instruct_draw(l, &g, "D11", (const char *)r->id.data, NULL);
     e.order = rng_order(&g);
     e.size = (uint32_t)l->scratch.size;
     return put_entry(l, &e, at, err);

@@ -195,19 +195,19 @@ static enum status holds_list(const char *path, const char *name, bool *yes, str
 /* Answers first, so that each question finds its own. */
 static enum status read_joined(struct set_reader *s, struct error *err)
 {
-    const struct ingest_options *o = &s->l->opt->base;
+    const struct inputs *in = s->l->inputs;
     bool any = false;
     enum status st = hash_map_open(&s->answers, 1024, err);
 
     for (int pass = 0; st == ST_OK && pass < 2; pass++)
-        for (size_t i = 0; st == ST_OK && i < o->input_count; i++) {
+        for (size_t i = 0; st == ST_OK && i < in->count; i++) {
             bool answers = false;
             s->at.input = (uint32_t)i;
-            st = holds_list(o->inputs[i], "annotations", &answers, err);
+            st = holds_list(in->list[i].path, "annotations", &answers, err);
             if (st != ST_OK || answers != (pass == 0))
                 continue;
             any = any || answers;
-            st = read_file(s, o->inputs[i],
+            st = read_file(s, in->list[i].path,
                            answers ? instruct_read_vqa_answer : instruct_read_vqa_question,
                            answers ? "annotations" : "questions", err);
         }
@@ -243,9 +243,9 @@ enum status instruct_read_set(struct instruct_list *l, struct error *err)
     if (set == INSTRUCT_VQAV2 || set == INSTRUCT_OKVQA) {
         st = read_joined(&s, err);
     } else {
-        for (size_t i = 0; st == ST_OK && i < l->opt->base.input_count; i++) {
+        for (size_t i = 0; st == ST_OK && i < l->inputs->count; i++) {
             s.at.input = (uint32_t)i;
-            st = read_file(&s, l->opt->base.inputs[i], record_fn(set), list_member(&s), err);
+            st = read_file(&s, l->inputs->list[i].path, record_fn(set), list_member(&s), err);
         }
     }
     hash_map_close(&s.answers);

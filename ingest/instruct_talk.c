@@ -2,6 +2,7 @@
  * instruct_sets_private.h. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/bytes.h"
@@ -102,6 +103,65 @@ static enum status add_mask(struct set_reader *s, const struct json_value *v, in
     return st;
 }
 
+/* "<regionK>: text" of Osprey's descriptions: K and where the text begins; 0: it is none. */
+static uint32_t described_region(const char *line, uint32_t regions, const char **text)
+{
+    char *end = NULL;
+
+    while (*line == ' ')
+        line++;
+    if (strncmp(line, "<region", 7) != 0 || line[7] < '1' || line[7] > '9')
+        return 0;
+    const unsigned long k = strtoul(line + 7, &end, 10);
+    if (k > regions || strncmp(end, ">:", 2) != 0)
+        return 0;
+    *text = end + 2 + strspn(end + 2, " \n");
+    return **text ? (uint32_t)k : 0;
+}
+
+/* A request, drawn by D8b, and the description as its answer. */
+static enum status add_description(struct set_reader *s, const char *line, uint64_t position,
+                                   const char **wrong, struct error *err)
+{
+    static const char *const names[] = { "<region>", NULL };
+    const struct json_value *requests = s->l->description_requests;
+    char mention[32];
+    const char *const values[] = { mention };
+    const char *text = NULL;
+    const uint32_t k = described_region(line, s->r.mask_count, &text);
+    struct rng g;
+
+    if (k == 0) {
+        *wrong = "a description that is no <regionK>: text of a region in annotation";
+        return ST_OK;
+    }
+    snprintf(mention, sizeof mention, "<region%" PRIu32 ">", k);
+    instruct_draw(s->l, &g, "D8b", (const char *)s->r.id.data, &position);
+    s->text.size = 0;
+    enum status st = mask_template_fill(
+        &s->text, mask_template_text(requests, rng_below(&g, requests->count)), names, values, err);
+    if (st == ST_OK)
+        st = instruct_add_turn(&s->r, (const char *)s->text.data, s->text.size, err);
+    return st == ST_OK ? instruct_add_turn(&s->r, text, strlen(text), err) : st;
+}
+
+static enum status add_descriptions(struct set_reader *s, const struct json_value *list,
+                                    const char **wrong, struct error *err)
+{
+    uint64_t position = 0;
+    enum status st = ST_OK;
+
+    for (const struct json_value *c = list->child; st == ST_OK && !*wrong && c; c = c->next) {
+        if (c->type != JSON_T_STRING || memchr(c->text, 0, c->size))
+            *wrong = "a description that is no text";
+        else
+            st = add_description(s, c->text, position++, wrong, err);
+    }
+    if (!list->child)
+        *wrong = "an empty list of descriptions";
+    return st;
+}
+
 enum status instruct_read_mask_text(struct set_reader *s, const struct json_value *v,
                                     struct error *err)
 {
@@ -109,7 +169,8 @@ enum status instruct_read_mask_text(struct set_reader *s, const struct json_valu
                *prefix = instruct_text_of(v, "list_prefix");
     const struct json_value *h = json_get(v, "height"), *w = json_get(v, "width");
     const struct json_value *regions = instruct_list_of(v, "annotation"),
-                            *turns = instruct_list_of(v, "conversations");
+                            *turns = instruct_list_of(v, "conversations"),
+                            *lines = instruct_list_of(v, "description");
     int64_t height = 0, width = 0;
     const char *wrong = NULL;
     struct error why = { 0 };
@@ -119,7 +180,7 @@ enum status instruct_read_mask_text(struct set_reader *s, const struct json_valu
         !json_value_int64(h, &height) || !json_value_int64(w, &width))
         return instruct_set_bad(s, "mask-text-schema",
                                 "no id, file_name, height, width or annotation", err);
-    if (!turns)
+    if (!turns && !lines)
         return instruct_filter(s->l, "no-conversations", &s->at, err);
     if (st == ST_OK)
         st = instruct_key_is_id(s, err);
@@ -135,7 +196,8 @@ enum status instruct_read_mask_text(struct set_reader *s, const struct json_valu
     if (st == ST_SKIP)
         return instruct_bad(s->l, &s->at, &why, err);
     if (st == ST_OK)
-        st = add_conversation(s, turns, true, &wrong, err);
+        st = turns ? add_conversation(s, turns, true, &wrong, err)
+                   : add_descriptions(s, lines, &wrong, err);
     if (st != ST_OK)
         return st;
     return wrong ? instruct_set_bad(s, "mask-text-turns", wrong, err)

@@ -86,6 +86,8 @@ enum status mask_templates_get(const struct mask_templates *t, const char *set,
     if (st == ST_OK)
         st = list_member(v, "question", &out->question, err);
     if (st == ST_OK)
+        st = list_member(v, "description", &out->description, err);
+    if (st == ST_OK)
         st = list_member(v, "list_prefix", &out->list_prefix, err);
     return st == ST_OK ? list_member(v, "why", &out->why, err) : st;
 }

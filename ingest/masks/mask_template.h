@@ -11,10 +11,11 @@ enum mask_style {
 };
 struct mask_template {
     enum mask_style style;
-    const char *preamble;                                  /* "" where none */
-    const char *limit;                                     /* behind a question; "" where none */
-    const char *answer;                                    /* "{label}" */
-    const struct json_value *question, *list_prefix, *why; /* lists of texts, or NULL */
+    const char *preamble; /* "" where none */
+    const char *limit;    /* behind a question; "" where none */
+    const char *answer;   /* "{label}" */
+    /* lists of texts, or NULL */
+    const struct json_value *question, *description, *list_prefix, *why;
 };
 struct mask_templates {
     struct arena arena;

@@ -226,6 +226,31 @@ class Stage2(Case):
         self.assertLess(set(few), {r["documents"][0]["key"] for r in self.rows})
         self.assertEqual(self.records()[1], {"max-instances": 220})
 
+    def test_pictures_can_be_excluded_and_compared(self):
+        for name in ("coco/train2017/000000000005.jpg", "coco/train2017/000000000007.jpg", "vg/61.jpg", "vg/62.jpg"):
+            self.picture(name)
+        a = self.write("l.json", [{"id": str(n), "image": i, "conversations": [{"from": "human", "value": "<image>\nQ"}, {"from": "gpt", "value": "a"}]} for n, i in
+                                  enumerate(("coco/train2017/000000000005.jpg", "coco/train2017/000000000007.jpg", "coco/train2017/000000000007.jpg", "vg/61.jpg", "vg/62.jpg"))])
+        ids = self.write("ids.txt", "61\nCOCO_val2014_000000000005.jpg\n")
+        pope = self.write("pope.json", '{"question_id":1,"image":"COCO_val2014_000000000007.jpg","text":"Is 3 here?"}\n' * 2)
+        self.ingest("llava", a, options=["--exclude-image-ids", ids, "--compare", pope])
+        self.assertEqual(self.records()[:2], (3, {"excluded": 2}))
+        self.assertIn("pope.json: 1 pictures, 2 records overlap", self.log)
+        self.assertIn("2 records on 1 pictures of COCO", self.log)
+        self.write("ids.txt", "62\n")
+        self.ingest("llava", a, options=["--exclude-image-ids", ids], code=64)
+        self.assertIn("exclude-image-ids", self.log)
+
+    def test_annotation_files_are_ordered_by_name(self):
+        self.picture("x.jpg")
+        files = [self.write(f"{d}/{n}.json", [{"image": "x.jpg", "question_id": n, "question": "Q?", "answer": n}]) for d, n in (("z", "a"), ("y", "b"), ("x", "b.1"))]
+        self.ingest("gqa", *files, out="o1")
+        self.ingest("gqa", *files[::-1], out="o2")
+        self.assertEqual(self.content("o1"), self.content("o2"))
+        self.assertEqual([r["documents"][0]["key"] for r in self.rows], ["a:a", "b:b", "b.1:b.1"])
+        self.ingest("gqa", *files, self.write("w/a.json", []), code=65, out="o3")
+        self.assertIn("a.json: two inputs of this name; make two datasets", self.log)
+
     def test_a_broken_file_ends_with_65(self):
         self.ingest("llava", self.write("x.json", '[{"id":'), code=65)
         self.assertIn("x.json", self.log)
@@ -334,7 +359,7 @@ class Stage3(Case):
                   "conversations": [{"from": "human", "value": "Why is <region1> near <region2> ?"}, {"from": "gpt", "value": "<region1> waits."},
                                     {"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}], "source": "vcr", "list_prefix": "Given: {regions}."}
         bad = dict(record, id="bad", annotation=[{"segmentation": {"size": [99, 120], "counts": [11880]}}])
-        self.ingest("mask-text", self.write("vcr_train_conversation.json", [record, bad, dict(record, id="d", conversations=None, description=["x"])]))
+        self.ingest("mask-text", self.write("vcr_train_conversation.json", [record, bad, dict(record, id="d", conversations=None)]))
         row, = self.rows
         self.assertEqual(len(row["images"]), 3)
         text = row["text"]
@@ -344,6 +369,26 @@ class Stage3(Case):
         self.assertEqual(row["ids"].count(v), 2)      # </ref>
         self.assertEqual(row["ids"].count(v - 1), 2)  # <ref>
         self.assertEqual(self.records(), (1, {"no-conversations": 1}, {"mask-size-differs": 1}))
+
+    def test_osprey_files_without_sources_and_with_descriptions(self):
+        self.picture("000000000077.jpg", 120, 100)
+        rle = {"size": [100, 120], "counts": [100, 2000, 9900]}
+        base = {"file_name": "000000000077.jpg", "height": 100, "width": 120, "annotation": [{"bbox": [1, 1, 5, 5], "segmentation": rle}] * 2}
+        lines = ["<region1>: A dog.\nIt sleeps by <region2>.", "<region2>: A cat."]
+        bad = [["A dog."], ["<region3>: x"], ["<region1>:  "], [5], [], ["<region0>: x"]]
+        talk = [{"from": "human", "value": "What is in <region2>?"}, {"from": "gpt", "value": "A cat near <region1>."}]
+        self.ingest("mask-text", self.write("osprey_detail_description.json", [dict(base, id=1, description=lines)] + [dict(base, id=f"b{n}", description=d) for n, d in enumerate(bad)]),
+                    self.write("osprey_conversation.json", [dict(base, id=2, conversations=talk)]))
+        self.assertEqual(self.records(0), (1, {}, {}))
+        self.assertEqual(self.records(1), (1, {}, {"mask-text-turns": 6}))
+        talk, described = (r["text"] for r in self.rows)
+        self.assertIn("What is in region2?", talk)
+        self.assertIn("A cat near region1.", talk)
+        self.assertEqual([len(r["masks"]) for r in self.rows], [2, 2])
+        self.assertIn("A dog.\nIt sleeps by region2.", described)
+        self.assertLess(described.index("region1"), described.index("A dog."))
+        self.assertTrue(described.endswith("A cat.</s>"))
+        self.assertEqual(self.rows[1]["documents"][0]["key"], "osprey_detail_description:1")
 
     def test_turns_that_do_not_fit_are_left_out(self):
         self.picture("000000000077.jpg", 60, 40)
