@@ -182,6 +182,20 @@ static enum status write_state(const struct checkpoint_writer *w, const char *fo
     return st;
 }
 
+/* Out of sight by one rename before anything in it goes: a folder with a whole name is complete. */
+static enum status retire(const char *path, struct error *err)
+{
+    char *gone = str_format("%s.gone", path);
+    enum status st = gone ? file_remove_tree(gone, err) : no_memory(err);
+    if (st == ST_OK && file_exists(path)) {
+        st = file_rename(path, gone, err);
+        if (st == ST_OK)
+            st = file_remove_tree(gone, err);
+    }
+    mem_free(gone);
+    return st;
+}
+
 /* Removes unfinished ones that a cut run left, and complete ones of which `keep` are later. */
 static enum status prune(const struct checkpoint_writer *w, struct error *err)
 {
@@ -198,7 +212,9 @@ static enum status prune(const struct checkpoint_writer *w, struct error *err)
         if (checkpoint_name_whole(names[i]) && later < w->keep)
             continue;
         char *path = path_join(w->folder, names[i]);
-        st = path ? file_remove_tree(path, err) : no_memory(err);
+        st = !path                             ? no_memory(err)
+             : checkpoint_name_whole(names[i]) ? retire(path, err)
+                                               : file_remove_tree(path, err);
         mem_free(path);
     }
     file_list_free(&names, count);
@@ -239,7 +255,7 @@ static enum status write_job(void *arg, bool cancelled, struct error *err)
     if (st == ST_OK)
         st = write_all(w, part, err);
     if (st == ST_OK)
-        st = file_remove_tree(whole, err); /* of a run that was cut after this step */
+        st = retire(whole, err); /* of a run that was cut after this step */
     if (st == ST_OK)
         st = file_rename(part, whole, err);
     if (st == ST_OK) {

@@ -1,6 +1,7 @@
 /* trainer/metrics.c: see metrics.h. A line is one write, so that a reader never sees half of one. */
 #include "trainer/metrics.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -86,6 +87,8 @@ static enum status parse_line(struct metrics_row *row, const char *line, size_t 
             memcpy(to, &whole, sizeof whole);
         else if (v && !fields[i].whole && v->type == JSON_T_NUMBER)
             memcpy(to, &v->number, sizeof v->number);
+        else if (v && !fields[i].whole && v->type == JSON_T_NULL)
+            memcpy(to, &(double){ (double)NAN }, sizeof v->number);
     }
     const struct json_value *state = json_get(root, "state");
     if (st == ST_OK && state && state->type == JSON_T_STRING && state->size < sizeof row->state)

@@ -8,7 +8,8 @@
 
 #include "core/error.h"
 
-/* One optimizer step. Losses are unweighted means over the micro-batches of the global batch. */
+/* One optimizer step. Losses are unweighted means over the micro-batches of the global batch whose loss is finite.
+ * NaN stands as null in the file: losses where none is, grad_norm of a step that was not applied. */
 struct metrics_row {
     int64_t step; /* from 0 */
     double loss, loss_ntp, loss_nip, loss_csr;

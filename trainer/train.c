@@ -262,6 +262,7 @@ static enum status load_checkpoint(struct train *t, const char *path, struct err
     if (st == ST_OK) {
         t->step = t->saved = c->step;
         t->skipped = c->skipped;
+        t->damaged = c->damaged;
         optimizer_restore(t->optimizer, t->m, t->v, c->step - c->skipped);
         log_line(LOG_INFO, "resumed from %s", path);
     }
@@ -309,6 +310,7 @@ static enum status save(struct train *t, struct error *err)
     const struct checkpoint_state state = {
         .step = t->step,
         .skipped = t->skipped,
+        .damaged = t->damaged,
         .data = (const char *)t->identity.data,
         .data_bytes = t->identity.size,
         .recipe = (const char *)t->recipe_text.data,
@@ -318,7 +320,9 @@ static enum status save(struct train *t, struct error *err)
 
     if (t->saved == t->step)
         return ST_OK;
-    enum status st = optimizer_gather(t->optimizer, t->m, t->v, err);
+    enum status st = train_check_weights(t, err);
+    if (st == ST_OK)
+        st = optimizer_gather(t->optimizer, t->m, t->v, err);
     if (st == ST_OK && t->writer)
         st = checkpoint_writer_start(t->writer, t->m, t->v, &state, &blocked, err);
     t->blocked_seconds += blocked;
@@ -407,6 +411,7 @@ static void close_all(struct train *t, struct error *err)
     deem_cache_close(&t->programs);
     placement_close(&t->where);
     train_input_clear(&t->input);
+    buffer_clear(&t->rows);
     optimizer_close(&t->optimizer);
     params_close(&t->params);
     loader_close(&t->loader);
@@ -440,7 +445,7 @@ enum status train_run(const struct train_options *opt, struct error *err)
         st = find_peak(t, err);
     if (st == ST_OK)
         st = loop(t, err);
-    const bool alike = err->cause == CAUSE_ARG || err->cause == CAUSE_SIGNAL; /* on all ranks */
+    const bool alike = t->agreed || err->cause == CAUSE_ARG || err->cause == CAUSE_SIGNAL;
     if (st != ST_OK && t->dist && !alike && dist_size(t->dist) > 1) {
         log_error(err);
         dist_abort(t->dist, error_exit_code(err->cause));

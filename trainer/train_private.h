@@ -37,7 +37,10 @@ struct train {
     struct buffer identity, recipe_text;
     int64_t step;  /* done */
     int64_t saved; /* step of the newest checkpoint, -1 */
-    int64_t skipped;
+    bool agreed;   /* the failure is that of all ranks */
+    int64_t skipped, skipped_in_a_row;
+    int64_t damaged;        /* records replaced */
+    struct buffer rows;     /* struct batch_row: this rank's sequences of the step */
     double peak;            /* FLOP/s of all ranks */
     double blocked_seconds; /* in checkpoints, since the last metrics row */
     double aside_seconds;   /* of the step, for pictures: no part of what is reported */
@@ -45,6 +48,20 @@ struct train {
 
 /* One optimizer step: this rank's micro-batches, the update, a row of metrics. */
 enum status train_step(struct train *t, struct metrics_row *row, struct error *err);
+
+/* What a message about numbers that are not finite needs to know: the sequences of the step so far. */
+void train_forget_rows(struct train *t);
+enum status train_note_rows(struct train *t, const struct batch *b, struct error *err);
+/* A warning with step, loss and records of one micro-batch. */
+enum status train_note_bad_loss(const struct train *t, const struct batch *b,
+                                const struct micro_losses *losses, struct error *err);
+/* A step that is not applied: counted, or the end of the run, as the recipe says; always the end after
+ * TRAIN_SKIPS_MOST in a row. `parameter`: whose gradient is not finite, NULL where this rank does not know.
+ * ST_FAIL: CAUSE_LIMIT, on all ranks alike. */
+enum { TRAIN_SKIPS_MOST = 100 };
+enum status train_skip(struct train *t, bool loss, const char *parameter, struct error *err);
+/* No weight that is not finite is ever saved. ST_FAIL: CAUSE_LIMIT naming the first such parameter. */
+enum status train_check_weights(struct train *t, struct error *err);
 
 /* Rank 0: sample pictures of the micro-batch that lies in t->input go to the metrics. */
 enum status train_pictures(struct train *t, struct error *err);

@@ -28,33 +28,26 @@ static void shape_of(struct deem_shape *out, const struct train *t, const struct
 }
 
 /* What a step adds up over micro-batches and ranks, in this order on the wire. */
-enum sum { SUM_LOSS, SUM_NTP, SUM_NIP, SUM_CSR, SUM_TOKENS, SUM_IMAGES, SUM_WAIT, SUM_FLOPS, SUMS };
+enum sum {
+    SUM_LOSS,
+    SUM_NTP,
+    SUM_NIP,
+    SUM_CSR,
+    SUM_BAD, /* micro-batches whose loss is not finite: in none of the four above */
+    SUM_TOKENS,
+    SUM_IMAGES,
+    SUM_DAMAGED,
+    SUM_WAIT,
+    SUM_FLOPS,
+    SUMS
+};
 
-/* "dataset shard/index" of the rows of a batch, for a message. */
-static enum status name_records(struct buffer *out, const struct batch *b, struct error *err)
+static void add_losses(double *sums, const struct micro_losses *losses)
 {
-    enum status st = ST_OK;
-    for (int64_t row = 0; row < b->B && st == ST_OK; row++)
-        st = buffer_printf(out, err, "%ssource %u dataset %u shard %u sequence %" PRIu64,
-                           row ? ", " : "", b->rows[row].source, b->rows[row].dataset,
-                           b->rows[row].shard, b->rows[row].index);
-    return st;
-}
-
-static enum status not_finite(const struct train *t, const struct batch *b,
-                              const struct micro_losses *losses, struct error *err)
-{
-    struct buffer records;
-    const char *what = !isfinite(losses->ntp)   ? "loss_ntp"
-                       : !isfinite(losses->nip) ? "loss_nip"
-                                                : "loss_csr";
-    buffer_init(&records);
-    enum status st = name_records(&records, b, err);
-    if (st == ST_OK)
-        st = error_set(err, ST_FAIL, CAUSE_LIMIT, "step %" PRId64 ": %s is not finite; records: %s",
-                       t->step, what, (const char *)records.data);
-    buffer_clear(&records);
-    return st;
+    sums[SUM_LOSS] += losses->total;
+    sums[SUM_NTP] += losses->ntp;
+    sums[SUM_NIP] += losses->nip;
+    sums[SUM_CSR] += losses->csr;
 }
 
 static enum status run_micro_batch(struct train *t, const struct batch *b, double *sums,
@@ -74,20 +67,22 @@ static enum status run_micro_batch(struct train *t, const struct batch *b, doubl
         st = micro_batch_run(model, runner, &t->input.batch, &losses, err);
     if (st != ST_OK)
         return st;
-    const bool finite = isfinite(losses.total);
-    if (!finite && t->recipe->nonfinite == NONFINITE_STOP)
-        return not_finite(t, b, &losses, err);
-    sums[SUM_LOSS] += losses.total;
-    sums[SUM_NTP] += losses.ntp;
-    sums[SUM_NIP] += losses.nip;
-    sums[SUM_CSR] += losses.csr;
-    for (int64_t row = 0; row < b->B; row++)
+    st = train_note_rows(t, b, err);
+    if (st == ST_OK && isfinite(losses.total)) {
+        add_losses(sums, &losses);
+    } else if (st == ST_OK) {
+        sums[SUM_BAD] += 1.0;
+        st = train_note_bad_loss(t, b, &losses, err);
+    }
+    for (int64_t row = 0; row < b->B; row++) {
         sums[SUM_TOKENS] += b->rows[row].length;
+        sums[SUM_DAMAGED] += b->rows[row].taken != b->rows[row].sequence;
+    }
     sums[SUM_IMAGES] += (double)b->I;
     sums[SUM_WAIT] += b->wait_seconds;
     sums[SUM_FLOPS] +=
         cost_model_flops(model->p, (double)losses.passes / (double)model->shape.passes);
-    return ST_OK;
+    return st;
 }
 
 /* Pictures of the step's first micro-batch, where this step has any. */
@@ -107,6 +102,7 @@ static enum status run_micro_batches(struct train *t, double *sums, struct error
     const int64_t own = recipe_micro_batches(t->recipe) / dist_size(t->dist);
     enum status st = ST_OK;
 
+    train_forget_rows(t);
     if (placement_clear_gradients(t->where, err) != ST_OK)
         return ST_FAIL;
     for (int64_t i = 0; i < own && st == ST_OK; i++) {
@@ -122,38 +118,44 @@ static enum status run_micro_batches(struct train *t, double *sums, struct error
     return st;
 }
 
-/* The update. A gradient that is not finite changes nothing on any rank, and then the recipe decides. */
-static enum status update(struct train *t, double factor, struct metrics_row *row,
+/* The update. `bad` micro-batches have a loss that is not finite. That, or such a gradient, changes nothing on
+ * any rank, and then the recipe decides. */
+static enum status update(struct train *t, double bad, double factor, struct metrics_row *row,
                           struct error *err)
 {
-    struct optimizer_report report = { 0 };
+    struct optimizer_report report = { .grad_norm = (double)NAN };
     const double scale = 1.0 / (double)recipe_micro_batches(t->recipe);
-    enum status st = placement_download_gradients(t->where, err);
+    enum status st = ST_SKIP;
 
-    if (st == ST_OK)
-        st = optimizer_step(t->optimizer, scale, factor, &report, err);
-    row->grad_norm = report.grad_norm;
-    if (st == ST_OK)
-        return placement_upload(t->where, err);
-    if (st != ST_SKIP)
-        return st;
-    error_clear(err);
-    t->skipped++;
-    if (t->recipe->nonfinite == NONFINITE_SKIP) {
-        log_line(LOG_WARN, "step %" PRId64 ": gradient of %s is not finite: skipped", t->step,
-                 report.bad ? report.bad : "another rank");
-        return ST_OK;
+    if (bad == 0.0) {
+        st = placement_download_gradients(t->where, err);
+        if (st == ST_OK)
+            st = optimizer_step(t->optimizer, scale, factor, &report, err);
     }
-    return error_set(err, ST_FAIL, CAUSE_LIMIT, "step %" PRId64 ": gradient of %s is not finite",
-                     t->step, report.bad ? report.bad : "a parameter of another rank");
+    row->grad_norm = report.grad_norm;
+    if (st == ST_SKIP) {
+        error_clear(err);
+        return train_skip(t, bad > 0.0, report.bad, err);
+    }
+    t->skipped_in_a_row = 0;
+    return st == ST_OK ? placement_upload(t->where, err) : st;
+}
+
+/* Means over the micro-batches whose loss is finite; NaN where none is. */
+static void report_losses(struct metrics_row *row, const double *sums, double micro_batches)
+{
+    const double finite = micro_batches - sums[SUM_BAD], M = finite > 0.0 ? finite : (double)NAN;
+    row->loss = sums[SUM_LOSS] / M;
+    row->loss_ntp = sums[SUM_NTP] / M;
+    row->loss_nip = sums[SUM_NIP] / M;
+    row->loss_csr = sums[SUM_CSR] / M;
 }
 
 enum status train_step(struct train *t, struct metrics_row *row, struct error *err)
 {
-    const double begin = clock_seconds(), M = (double)recipe_micro_batches(t->recipe);
+    const double begin = clock_seconds();
     const double factor = schedule_factor(t->step, t->recipe->warmup, t->recipe->steps);
     double sums[SUMS] = { 0.0 };
-    struct loader_stats stats;
 
     t->aside_seconds = 0.0;
     *row = (struct metrics_row){ .step = t->step };
@@ -167,19 +169,16 @@ enum status train_step(struct train *t, struct metrics_row *row, struct error *e
     if (st == ST_OK)
         st = dist_all_max(t->dist, spread, 2, err);
     if (st == ST_OK)
-        st = update(t, factor, row, err);
-    loader_stats(t->loader, &stats);
-    row->loss = sums[SUM_LOSS] / M;
-    row->loss_ntp = sums[SUM_NTP] / M;
-    row->loss_nip = sums[SUM_NIP] / M;
-    row->loss_csr = sums[SUM_CSR] / M;
+        st = update(t, sums[SUM_BAD], factor, row, err);
+    t->damaged += (int64_t)sums[SUM_DAMAGED];
+    report_losses(row, sums, (double)recipe_micro_batches(t->recipe));
     row->lr = t->recipe->lr * t->recipe->lr_scale * factor;
     row->tokens = (int64_t)sums[SUM_TOKENS];
     row->images = (int64_t)sums[SUM_IMAGES];
     row->loader_wait_seconds = sums[SUM_WAIT] / dist_size(t->dist);
     row->rank_spread_seconds = (double)(spread[0] + spread[1]) * 1e-6;
     row->skipped = t->skipped;
-    row->damaged = (int64_t)stats.substituted;
+    row->damaged = t->damaged;
     row->collective_seconds = clock_seconds() - computed;
     row->seconds = clock_seconds() - begin - t->aside_seconds;
     row->mfu = peak_share(sums[SUM_FLOPS], row->seconds, t->peak);

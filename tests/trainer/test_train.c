@@ -12,6 +12,7 @@
 #include "core/stop.h"
 #include "tests/loader/fixture.h"
 #include "trainer/metrics.h"
+#include "trainer/micro_batch.h"
 #include "trainer/train.h"
 
 /* Sizes of tests/loader/fixture.h; %s is the folder of the test, the last one extra lines. */
@@ -188,14 +189,102 @@ static void a_stop_request_leaves_a_checkpoint(void **state)
     clear_place(&p);
 }
 
-static void a_loss_that_is_not_finite_ends_the_run(void **state)
+/* What the next call number `at` (from 0) of micro_batch_run gets wrong. */
+static struct {
+    int at;
+    bool loss, gradient, always;
+} spoil;
+enum status __real_micro_batch_run(struct deem *m, struct runner *r, const struct micro_batch *b,
+                                   struct micro_losses *out, struct error *err);
+enum status __wrap_micro_batch_run(struct deem *m, struct runner *r, const struct micro_batch *b,
+                                   struct micro_losses *out, struct error *err);
+
+enum status __wrap_micro_batch_run(struct deem *m, struct runner *r, const struct micro_batch *b,
+                                   struct micro_losses *out, struct error *err)
+{
+    const enum status st = __real_micro_batch_run(m, r, b, out, err);
+    const bool now = spoil.at-- == 0 || (spoil.always && spoil.at < 0);
+    if (now && spoil.loss)
+        out->total = out->nip = (double)NAN;
+    if (now && spoil.gradient)
+        m->p->params->gradients[7] = HUGE_VALF;
+    return st;
+}
+
+static void a_number_that_is_not_finite_ends_the_run(void **state)
+{
+    (void)state;
+    for (int loss = 0; loss < 2; loss++) {
+        struct run_folder p = make_place("");
+        struct error err = { 0 };
+        spoil.at = 5; /* step 2 of 2 micro-batches */
+        spoil.loss = loss != 0;
+        spoil.gradient = !loss;
+        assert_int_equal(train(&p, 20, false, "run.checkpoint_every=1", &err), ST_FAIL);
+        spoil.loss = spoil.gradient = false;
+        assert_int_equal(err.cause, CAUSE_LIMIT);
+        assert_non_null(strstr(err.text, "step 2: "));
+        assert_non_null(strstr(err.text, loss ? "a loss is not finite" : "gradient of "));
+        assert_non_null(strstr(err.text, "not finite; records: "));
+        assert_non_null(strstr(err.text, " shard 0 sequence "));
+        char *kept = str_format("%s/run/checkpoints/step-000002/manifest.json", p.folder);
+        char *bad = str_format("%s/run/checkpoints/step-000003", p.folder);
+        assert_true(file_exists(kept));
+        assert_false(file_exists(bad));
+        mem_free(kept);
+        mem_free(bad);
+        assert_trains(&p, 4, true, NULL);
+        clear_place(&p);
+    }
+}
+
+static void a_skipped_step_is_counted_and_changes_nothing(void **state)
+{
+    (void)state;
+    for (int loss = 0; loss < 2; loss++) {
+        struct run_folder p = make_place("");
+        size_t n = 0;
+        spoil.at = 5;
+        spoil.loss = loss != 0;
+        spoil.gradient = !loss;
+        assert_trains(&p, 5, false, "run.nonfinite=skip");
+        spoil.loss = spoil.gradient = false;
+        struct metrics_row *rows = rows_of(&p, &n);
+        assert_int_equal(n, 5);
+        assert_int_equal(rows[1].skipped, 0);
+        assert_int_equal(rows[2].skipped, 1);
+        assert_int_equal(rows[4].skipped, 1);
+        assert_true(!isfinite(rows[2].grad_norm));
+        /* the other micro-batch of step 2 is what its losses report */
+        assert_true(isfinite(rows[2].loss) && rows[2].loss_nip > 0);
+        assert_true(isfinite(rows[3].loss) && isfinite(rows[3].grad_norm));
+        mem_free(rows);
+        clear_place(&p);
+    }
+}
+
+static void steps_that_are_all_skipped_end_the_run(void **state)
 {
     struct run_folder p = make_place("");
     struct error err = { 0 };
+    size_t n = 0;
+    const char *const set[] = { "run.nonfinite=skip", "steps=1000", "batch.global=2" };
+    struct train_options o;
     (void)state;
-    assert_int_equal(train(&p, 20, false, "optimizer.lr_scale=1e6", &err), ST_FAIL);
+    spoil.at = -1;
+    spoil.loss = spoil.always = true;
+    train_options_init(&o);
+    o.recipe = p.recipe;
+    o.assignments = set;
+    o.n_assignments = 3;
+    assert_int_equal(train_run(&o, &err), ST_FAIL);
+    spoil.loss = spoil.always = false;
     assert_int_equal(err.cause, CAUSE_LIMIT);
-    assert_non_null(strstr(err.text, "not finite"));
+    assert_non_null(strstr(err.text, "step 99: "));
+    struct metrics_row *rows = rows_of(&p, &n);
+    assert_int_equal(n, 99);
+    assert_true(isnan(rows[50].loss) && isnan(rows[50].loss_csr));
+    mem_free(rows);
     clear_place(&p);
 }
 
@@ -207,7 +296,9 @@ int main(void)
         cmocka_unit_test(the_same_folder_is_not_trained_over),
         cmocka_unit_test(data_that_does_not_fit_the_recipe_is_refused),
         cmocka_unit_test(a_stop_request_leaves_a_checkpoint),
-        cmocka_unit_test(a_loss_that_is_not_finite_ends_the_run),
+        cmocka_unit_test(a_number_that_is_not_finite_ends_the_run),
+        cmocka_unit_test(a_skipped_step_is_counted_and_changes_nothing),
+        cmocka_unit_test(steps_that_are_all_skipped_end_the_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
