@@ -122,7 +122,7 @@ static enum status put_pictures(struct bench_dump *d, uint64_t count, uint32_t s
 static enum status put_sentence(struct json_writer *w, struct buffer *kept, struct rng *g,
                                 struct error *err)
 {
-    char text[512];
+    char text[512] = { 0 };
     size_t size = 0;
     const uint64_t n = 6 + rng_below(g, 22);
     for (uint64_t i = 0; i < n; i++)

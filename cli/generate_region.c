@@ -3,6 +3,7 @@
 #include "cli/generate_region.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/file.h"
@@ -14,9 +15,14 @@ enum { REGION_FILE_MAX = 64 << 20 };
 
 static bool parse_box(double box[4], const char *text)
 {
-    int used = 0;
-    return sscanf(text, "%lf,%lf,%lf,%lf%n", &box[0], &box[1], &box[2], &box[3], &used) == 4 &&
-           text[used] == '\0';
+    for (int i = 0; i < 4; i++) {
+        char *end = NULL;
+        box[i] = strtod(text, &end);
+        if (end == text || *end != (i < 3 ? ',' : '\0'))
+            return false;
+        text = end + (i < 3);
+    }
+    return true;
 }
 
 static enum status parse_json(struct segmentation *s, const char *text, size_t size,

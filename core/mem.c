@@ -33,8 +33,9 @@ static bool refused(void)
 
 void mem_keep_freed(void)
 {
-    mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK);
-    mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BLOCK);
+    /* one thread yet, as mem.h asks */
+    mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK);     /* NOLINT(concurrency-mt-unsafe) */
+    mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BLOCK); /* NOLINT(concurrency-mt-unsafe) */
 }
 
 void *mem_alloc(size_t size)

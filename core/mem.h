@@ -29,7 +29,7 @@ void *mem_dup(const void *p, size_t size);
 char *str_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* From now on freed blocks of some MiB stay with the process and are handed out again, instead of going
- * back to the system: for work that takes such blocks, also inside libraries, over and over. */
+ * back to the system: for work that takes such blocks, also inside libraries, over and over. Before there are threads. */
 void mem_keep_freed(void);
 
 /* Allocation number `k` from now on (1 = the next) fails, and with `and_later` all after it.

@@ -209,7 +209,7 @@ static enum status cut_unit(struct walk *w, struct error *err)
             if (out.size - 1 + size > m->opt.seq_len - 2 ||
                 (slot && image - first == m->opt.max_images))
                 break;
-            if (slot)
+            if (slot && images)
                 images[image++].soi = (uint16_t)out.size;
             st = id_list_append(&out, m->ids.data + at, size, err);
             at += size;

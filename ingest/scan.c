@@ -228,7 +228,7 @@ static enum status train_on(struct training *t, struct piece_maker *m, const str
                             const struct filter_options *opt, struct error *err)
 {
     enum filter_reason reason = FILTER_NONE;
-    struct filter_result r;
+    struct filter_result r = { 0 };
     struct text caption;
     uint64_t length = 0;
     enum status st = d->kind == DOCUMENT_PAIR

@@ -81,7 +81,7 @@ static void check_diffusion(struct findings *f, const struct deem_config *c)
     for (int i = 0; i < VAE_LEVELS; i++)
         divides(f, "vae.widths", c->vae.widths[i], "groups", c->vae.groups);
     divides(f, "mmfs_net.inner", c->side_net.inner, "heads", c->side_net.heads);
-    if (unet_skips(&c->unet) > 3 * MMFSNET_BASES)
+    if (unet_skips(&c->unet) > 3L * MMFSNET_BASES)
         finding_add(f, "unet.resnets: %" PRId64 ", but mmfs_net.bases reaches 12 skip tensors",
                     c->unet.resnets);
 }

@@ -2,7 +2,6 @@
  * plus the signal; the batch script wants 76, "a peer is gone, start again". */
 #include <errno.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,7 +43,7 @@ static int watch(pid_t child, const sigset_t *signals)
 static enum status become_rank(pid_t watcher, const sigset_t *before, struct error *err)
 {
     setpgid(0, 0);
-    sigprocmask(SIG_SETMASK, before, NULL);
+    sigprocmask(SIG_SETMASK, before, NULL); /* NOLINT(concurrency-mt-unsafe): one thread yet */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != watcher)
         return error_set(err, ST_FAIL, CAUSE_PEER, "the process that watches this rank is gone");
     return ST_OK;
@@ -61,10 +60,10 @@ enum status dist_supervise(int *exit_code, struct error *err)
     if (world <= 1)
         return ST_OK;
     watched_signals(&signals);
-    sigprocmask(SIG_BLOCK, &signals, &before);
+    sigprocmask(SIG_BLOCK, &signals, &before); /* NOLINT(concurrency-mt-unsafe): one thread yet */
     const pid_t child = fork();
     if (child < 0)
-        return error_set(err, ST_FAIL, CAUSE_PEER, "cannot start a rank: %s", strerror(errno));
+        return error_set(err, ST_FAIL, CAUSE_PEER, "cannot start a rank: errno %d", errno);
     if (child == 0)
         return become_rank(watcher, &before, err);
     *exit_code = watch(child, &signals);
