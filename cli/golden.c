@@ -182,6 +182,8 @@ enum status golden_open(struct golden **out, const char *folder,
         return ST_FAIL;
     }
     check_expected(g);
+    if (g->place.storage == DT_BF16 && g->root && !golden_has_bf16(g))
+        g->place.storage = DT_F32;
     *out = g;
     return ST_OK;
 }

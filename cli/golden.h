@@ -41,10 +41,23 @@ struct golden {
     int n_flaws; /* of them, those that let the case run */
 };
 
+/* How far a tensor may be off. */
+struct golden_bound {
+    double rel, abs;
+    bool skip; /* not compared in bfloat16 */
+};
+/* False: the case has none for it. */
+bool golden_bound(const struct golden *g, const char *name, struct golden_bound *b);
+/* Whether the case has tolerances for bfloat16 storage; without, it is float32 on every backend. */
+bool golden_has_bf16(const struct golden *g);
+/* The least cosine of all gradients as one vector, in bfloat16. False: the case asks for none. */
+bool golden_bound_cosine(const struct golden *g, double *least);
+
 /* A module's or kind's runner. ST_FAIL: the case cannot be run. */
 typedef enum status golden_fn(struct golden *g, struct error *err);
 
-/* A file that is missing or broken is a finding. ST_FAIL: CAUSE_NOMEM. */
+/* A file that is missing or broken is a finding. A case without tolerances for bfloat16 runs in float32,
+ * whatever `place` says. ST_FAIL: CAUSE_NOMEM. */
 enum status golden_open(struct golden **out, const char *folder,
                         const struct placement_options *place, struct error *err);
 void golden_close(struct golden **g);
