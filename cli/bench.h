@@ -6,6 +6,6 @@
 #include "cli/command.h"
 
 /* argv[0] is the bench's own name; same contract as a command. */
-command_fn bench_ingest, bench_kernels, bench_loader, bench_masks;
+command_fn bench_ingest, bench_kernels, bench_loader, bench_masks, bench_train;
 
 #endif

@@ -12,13 +12,15 @@ static const struct command benches[] = {
     { "kernels", "operations of the CPU backend against BLAS and memcpy", bench_kernels },
     { "loader", "pictures a second against bare decoding and resizing", bench_loader },
     { "masks", "polygons and masks a second beside the dense walk", bench_masks },
+    { "train", "a training step against its operations' bare costs", bench_train },
     { NULL, NULL, NULL },
 };
 
 static const struct command_help help = {
     "deem bench WHAT [OPTION...]",
     "Measures a part of deem as a share of the limit measured in the same run.",
-    "  deem bench kernels\n  deem bench kernels --only conv --seconds 1\n",
+    "  deem bench kernels\n  deem bench kernels --only conv --seconds 1\n"
+    "  deem bench train recipes/tiny-stage1.yaml\n",
 };
 
 int cmd_bench(int argc, char **argv)

@@ -434,6 +434,13 @@ void file_unlock(int *fd)
     *fd = -1;
 }
 
+double clock_thread_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 double clock_seconds(void)
 {
     struct timespec t = { 0 };

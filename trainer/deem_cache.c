@@ -86,3 +86,11 @@ enum status deem_cache_get(struct deem_cache *c, const struct deem_shape *shape,
     *r = found->r;
     return ST_OK;
 }
+
+int64_t deem_cache_bytes(const struct deem_cache *c)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < c->entries; i++)
+        bytes += c->entry[i].used ? runner_bytes(c->entry[i].r) : 0;
+    return bytes;
+}

@@ -20,4 +20,7 @@ void deem_cache_close(struct deem_cache **c);
 enum status deem_cache_get(struct deem_cache *c, const struct deem_shape *shape, struct deem **m,
                            struct runner **r, struct error *err);
 
+/* Memory of all programs that it holds now, bytes. */
+int64_t deem_cache_bytes(const struct deem_cache *c);
+
 #endif

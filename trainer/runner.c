@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/bytes.h"
+#include "core/file.h"
 
 enum { RUNNER_ALIGN = 256, OPERANDS_MAX = 24 };
 
@@ -17,7 +18,9 @@ struct runner {
     bool apart; /* the tensors lie in a device's memory, with mirrors here */
     struct kctx cpu;
     uint8_t *arena, *batch;
-    struct view *views; /* by tensor: what kernels get */
+    int64_t batch_bytes;
+    struct view *views;           /* by tensor: what kernels get */
+    struct runner_seconds *times; /* by node, borrowed; NULL: nobody asks */
     /* Only with `apart`. */
     void *
         *mirrors; /* by tensor: the host's float32 or int32 of batch and kept tensors, else NULL */
@@ -69,6 +72,7 @@ static enum status make_batch(struct runner *r, struct error *err)
         if (r->p->tensors[t].place == PLACE_BATCH && r->p->tensors[t].base == TENSOR_NONE)
             bytes += batch_bytes(r, &r->p->tensors[t]);
     bytes = bytes > 0 ? bytes : RUNNER_ALIGN;
+    r->batch_bytes = bytes;
     if (allocate(r, &r->batch, bytes, "batch", err) != ST_OK)
         return ST_FAIL;
     if (r->device)
@@ -285,13 +289,24 @@ static enum status run_node(struct runner *r, const struct node *n, struct error
                : error_prefix(err, st, "%s%s%s", n->part, n->part[0] ? ": " : "", n->op->name);
 }
 
+static enum status run_timed(struct runner *r, const struct node *n, struct error *err)
+{
+    struct runner_seconds *t = &r->times[n - r->p->nodes];
+    const double wall = clock_seconds(), thread = clock_thread_seconds();
+    const enum status st = run_node(r, n, err);
+    t->thread += clock_thread_seconds() - thread;
+    t->wall += clock_seconds() - wall;
+    return st;
+}
+
 enum status runner_run(struct runner *r, int begin, int end, struct error *err)
 {
     if (r->apart && copy_stale(r, true, err) != ST_OK)
         return ST_FAIL;
-    for (int i = begin; i < end; i++)
-        if (run_node(r, &r->p->nodes[i], err) != ST_OK)
+    for (int i = begin; i < end; i++) {
+        if ((r->times ? run_timed : run_node)(r, &r->p->nodes[i], err) != ST_OK)
             return ST_FAIL;
+    }
     return r->apart ? copy_stale(r, false, err) : ST_OK;
 }
 
@@ -307,6 +322,18 @@ void *runner_data(struct runner *r, int t)
     if (r->mirrors[t] && r->p->tensors[t].place == PLACE_BATCH)
         r->stale[program_root(r->p, t)] = true;
     return r->mirrors[t];
+}
+
+struct runner_seconds *runner_watch(struct runner *r, struct runner_seconds *times)
+{
+    struct runner_seconds *before = r->times;
+    r->times = times;
+    return before;
+}
+
+int64_t runner_bytes(const struct runner *r)
+{
+    return r->plan->arena_bytes + r->batch_bytes;
 }
 
 const struct memory_plan *runner_plan(const struct runner *r)

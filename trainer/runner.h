@@ -30,6 +30,15 @@ enum status runner_run_span(struct runner *r, int span, struct error *err);
 /* The host's memory of tensor t: batch tensors any time, to be written before the next run; kept ones after
  * the run. NULL for TENSOR_NONE and for tensors without memory. */
 void *runner_data(struct runner *r, int t);
+/* Seconds by the clock, and those of them that the calling thread ran. */
+struct runner_seconds {
+    double wall, thread;
+};
+/* From now on what every node takes is added to times[node], NULL: no longer. Returns the array before. A
+ * device's kernels are launched, not waited for. */
+struct runner_seconds *runner_watch(struct runner *r, struct runner_seconds *times);
+/* Of the arena and the batch tensors, bytes. */
+int64_t runner_bytes(const struct runner *r);
 const struct memory_plan *runner_plan(const struct runner *r);
 
 #endif

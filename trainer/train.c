@@ -12,6 +12,7 @@
 #include "trainer/peak.h"
 #include "trainer/setup.h"
 #include "trainer/train_private.h"
+#include "trainer/train_profile.h"
 #include "trainer/weights.h"
 
 void train_options_init(struct train_options *opt)
@@ -316,6 +317,7 @@ static enum status save(struct train *t, struct error *err)
         .recipe = (const char *)t->recipe_text.data,
         .recipe_bytes = t->recipe_text.size,
     };
+    const double begin = clock_seconds();
     double blocked = 0.0;
 
     if (t->saved == t->step)
@@ -326,6 +328,8 @@ static enum status save(struct train *t, struct error *err)
     if (st == ST_OK && t->writer)
         st = checkpoint_writer_start(t->writer, t->m, t->v, &state, &blocked, err);
     t->blocked_seconds += blocked;
+    if (t->opt->profile)
+        t->opt->profile->checkpoint_blocked = clock_seconds() - begin;
     if (st == ST_OK)
         t->saved = t->step;
     return st;
@@ -369,6 +373,31 @@ static enum status find_peak(struct train *t, struct error *err)
 /* What the ranks agree on after a step: anybody's wish counts. */
 enum wish { WISH_STOP, WISH_CHECKPOINT, WISHES };
 
+/* A last checkpoint, alone and waited for, and what all memory of the run adds up to. */
+static enum status finish_profile(struct train *t, struct train_profile *p, struct error *err)
+{
+    const int64_t trains = t->params->trainable_elements * (int64_t)sizeof(float);
+    struct loader_stats stats;
+    const double begin = clock_seconds();
+
+    t->saved = -1;
+    enum status st = t->writer ? checkpoint_writer_wait(t->writer, err) : ST_OK;
+    if (st == ST_OK)
+        st = save(t, err);
+    if (st == ST_OK && t->writer)
+        st = checkpoint_writer_wait(t->writer, err);
+    p->checkpoint_seconds = clock_seconds() - begin;
+    loader_stats(t->loader, &stats);
+    p->parameters = t->params->elements * (int64_t)sizeof(float);
+    p->gradients = trains;
+    p->optimizer = 2 * trains + 2 * trains / dist_size(t->dist);
+    p->checkpoint = t->writer ? 3 * trains : 0;
+    p->programs = deem_cache_bytes(t->programs);
+    p->loader = (int64_t)stats.peak_bytes;
+    p->resident = profile_resident(true);
+    return st;
+}
+
 static enum status loop(struct train *t, struct error *err)
 {
     const int64_t end = end_step(t);
@@ -381,6 +410,8 @@ static enum status loop(struct train *t, struct error *err)
         if (st != ST_OK)
             break;
         t->step++;
+        if (t->opt->profile)
+            profile_step(t->opt->profile, row.seconds, row.loader_wait_seconds);
         if (t->opt->hash_steps)
             st = hash_state(t, &row, err);
         row.checkpoint_seconds = t->blocked_seconds;
@@ -398,6 +429,8 @@ static enum status loop(struct train *t, struct error *err)
         st = save(t, err);
     if (st == ST_OK && t->writer)
         st = checkpoint_writer_wait(t->writer, err);
+    if (st == ST_OK && t->opt->profile)
+        st = finish_profile(t, t->opt->profile, err);
     if (st == ST_OK && wishes[WISH_STOP] && t->step < end)
         st = error_set(err, ST_FAIL, CAUSE_SIGNAL,
                        "stopped on request after step %" PRId64 "; --resume goes on", t->step);
@@ -430,6 +463,10 @@ enum status train_run(const struct train_options *opt, struct error *err)
     struct train *t = mem_calloc(1, sizeof *t);
     if (!t)
         return no_memory(err);
+    if (opt->profile) {
+        opt->profile->begin = clock_seconds();
+        opt->profile->resident_before = profile_resident(false);
+    }
     t->opt = opt;
     t->lock = -1;
     t->saved = -1;

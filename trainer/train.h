@@ -10,6 +10,8 @@
 #include "core/error.h"
 #include "trainer/program.h"
 
+struct train_profile;
+
 struct train_options {
     const char *recipe;             /* path of the YAML file */
     const char *const *assignments; /* --set key=value, in order */
@@ -19,8 +21,9 @@ struct train_options {
     bool resume; /* go on from the newest complete checkpoint, or start where there is none */
     int64_t stop_after; /* steps done when the run ends; 0: the recipe's */
     enum backend backend;
-    enum dtype storage; /* of weights and activations: float32, or bf16 on CUDA */
-    bool hash_steps;    /* metrics carry a hash of weights, moments and position of each step */
+    enum dtype storage;            /* of weights and activations: float32, or bf16 on CUDA */
+    struct train_profile *profile; /* where time and memory go; NULL: nobody asks */
+    bool hash_steps; /* metrics carry a hash of weights, moments and position of each step */
 };
 void train_options_init(struct train_options *opt);
 

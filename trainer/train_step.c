@@ -10,6 +10,7 @@
 #include "trainer/cost.h"
 #include "trainer/peak.h"
 #include "trainer/train_private.h"
+#include "trainer/train_profile.h"
 
 static int64_t round_up(int64_t n, int64_t multiple)
 {
@@ -50,6 +51,11 @@ static void add_losses(double *sums, const struct micro_losses *losses)
     sums[SUM_CSR] += losses->csr;
 }
 
+static double picture_runs(const struct deem *m, const struct micro_losses *losses)
+{
+    return (double)((losses->passes + m->shape.passes - 1) / m->shape.passes);
+}
+
 static enum status run_micro_batch(struct train *t, const struct batch *b, double *sums,
                                    struct error *err)
 {
@@ -63,8 +69,13 @@ static enum status run_micro_batch(struct train *t, const struct batch *b, doubl
         shape_of(&shape, t, b);
         st = deem_cache_get(t->programs, &shape, &model, &runner, err);
     }
+    struct train_profile *ledger = profile_ledger(t->opt->profile) ? t->opt->profile : NULL;
+    if (st == ST_OK && ledger)
+        st = profile_watch(model, runner, err);
     if (st == ST_OK)
         st = micro_batch_run(model, runner, &t->input.batch, &losses, err);
+    if (st == ST_OK && ledger)
+        st = profile_book(ledger, model, runner, picture_runs(model, &losses), t->params, err);
     if (st != ST_OK)
         return st;
     st = train_note_rows(t, b, err);
@@ -129,8 +140,11 @@ static enum status update(struct train *t, double bad, double factor, struct met
 
     if (bad == 0.0) {
         st = placement_download_gradients(t->where, err);
+        const struct runner_seconds begin = profile_now();
         if (st == ST_OK)
             st = optimizer_step(t->optimizer, scale, factor, &report, err);
+        if (profile_ledger(t->opt->profile))
+            profile_update(t->opt->profile, begin);
     }
     row->grad_norm = report.grad_norm;
     if (st == ST_SKIP) {
@@ -158,11 +172,14 @@ enum status train_step(struct train *t, struct metrics_row *row, struct error *e
     double sums[SUMS] = { 0.0 };
 
     t->aside_seconds = 0.0;
+    if (t->opt->profile)
+        profile_step_begin(t->opt->profile);
     *row = (struct metrics_row){ .step = t->step };
     enum status st = run_micro_batches(t, sums, err);
     if (st != ST_OK)
         return st;
     const double computed = clock_seconds();
+    t->aside_seconds += t->opt->profile ? t->opt->profile->aside.wall : 0.0;
     const double busy = computed - begin - t->aside_seconds;
     int64_t spread[2] = { (int64_t)(busy * 1e6), -(int64_t)(busy * 1e6) };
     st = dist_all_sum(t->dist, sums, SUMS, err);

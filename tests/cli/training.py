@@ -133,6 +133,37 @@ class Mfu(unittest.TestCase):
             self.assertIn(word, r.stderr)
 
 
+class BenchTrain(unittest.TestCase):
+    def test_parts_add_up_and_the_roof_is_below_the_step(self):
+        r = run("bench", "train", Place.path("recipe.yaml"), "--steps", 2, "--ledger", 2, "--json",
+                "--folder", Place.path("bench"))
+        self.assertEqual(r.returncode, 0, r.stderr)
+        made = json.loads(r.stdout)
+        for kind in ("spans", "parts"):
+            for clock in ("seconds", "thread_seconds", "bare_thread_seconds"):
+                self.assertAlmostEqual(sum(row[clock] for row in made[kind].values()),
+                                       made["operations"][clock], 9)
+        self.assertLessEqual({"tokenise", "latents", "language", "picture", "backward"},
+                             set(made["spans"]))
+        self.assertGreater(made["thread_ratio"], 1.0)
+        self.assertGreater(made["step"]["seconds"], made["operations"]["seconds"])
+        self.assertGreater(made["resident_bytes"], 0)
+        self.assertGreater(made["checkpoint_seconds"], made["checkpoint_blocked_seconds"])
+        self.assertGreater(made["resume_to_first_step_seconds"], 0)
+        self.assertFalse(os.path.exists(Place.path("bench")))
+
+    def test_a_recipe_that_ends_too_early_is_refused(self):
+        r = run("bench", "train", Place.path("recipe.yaml"), "--set", "steps=3", "--steps", 2,
+                "--folder", Place.path("short"))
+        self.assertEqual(r.returncode, 64)
+        self.assertIn(b"steps=N", r.stderr)
+
+    def test_a_folder_that_is_there_stays(self):
+        r = run("bench", "train", Place.path("recipe.yaml"), "--folder", Place.path("run"))
+        self.assertEqual(r.returncode, 64)
+        self.assertTrue(os.path.exists(Place.path("run", "metrics.jsonl")))
+
+
 def records(path):
     """Payloads of a TFRecord file; lengths and ends must meet."""
     with open(path, "rb") as f:
