@@ -28,7 +28,7 @@ static enum status load_cuda(const struct device_driver **out, struct error *err
         return error_set(
             err, ST_FAIL, CAUSE_CUDA,
             "the CUDA backend cannot be loaded: %s; it is built where nvcc is found and "
-            "needs the libraries of CUDA 13 (cuBLASLt, cuDNN) at run time",
+            "needs cuBLASLt of CUDA 13 at run time",
             dlerror());
     entry.symbol = dlsym(module, "deem_cuda_driver");
     if (!entry.symbol)
