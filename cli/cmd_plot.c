@@ -10,9 +10,13 @@
 #include "trainer/metrics.h"
 
 static const struct command_help help = {
-    "deem plot OUT [--svg FILE]",
-    "Draws loss curves of a training run from OUT/metrics.jsonl.",
-    "  deem plot runs/stage1\n  deem plot runs/stage1 --svg loss.svg\n",
+    "deem plot OUT [--svg FILE] [OPTION...]",
+    "Draws loss curves of a training run from OUT/metrics.jsonl: here, or as a picture. What is 0 "
+    "all along\n"
+    "is left out.",
+    "  deem plot runs/stage1\n"
+    "  deem plot runs/stage1 --smooth 25 --scale log\n"
+    "  deem plot runs/stage1 --svg loss.svg\n",
 };
 
 enum { CURVES = 4 };
@@ -44,51 +48,100 @@ static enum status make_curves(struct chart_line *lines, double **columns,
     return ST_OK;
 }
 
-static enum status plot(const char *folder, const char *svg, struct error *err)
+/* Lines of losses that the run has, in front; how many. */
+static size_t drop_absent(struct chart_line lines[CURVES])
+{
+    size_t n = 0;
+    for (int c = 0; c < CURVES; c++) {
+        bool any = false;
+        for (size_t i = 0; i < lines[c].count; i++)
+            any |= lines[c].y[i] != 0.0;
+        if (any)
+            lines[n++] = lines[c];
+    }
+    return n;
+}
+
+struct wishes {
+    const char *svg;
+    int64_t smooth; /* steps that the mean runs over; 0: a thirtieth of the run */
+    int scale;
+};
+
+static enum status draw(const struct wishes *w, const struct chart_line *lines, size_t n,
+                        const char *folder, struct error *err)
+{
+    struct buffer text;
+    struct chart_options opt = { .title = folder,
+                                 .x_label = "optimizer step",
+                                 .y_label = "loss",
+                                 .scale = (enum chart_scale)w->scale };
+    const size_t steps = w->smooth > 0 ? (size_t)w->smooth : lines[0].count / 30;
+    enum status st = ST_OK;
+
+    buffer_init(&text);
+    opt.smooth = steps / 2;
+    if (w->svg) {
+        opt.width = 900;
+        opt.height = 480;
+        st = chart_svg(&text, lines, n, &opt, err);
+        if (st == ST_OK)
+            st = file_replace(w->svg, text.data, text.size, err);
+    }
+    for (size_t c = 0; c < n && !w->svg && st == ST_OK; c++) {
+        opt.width = 100;
+        opt.height = c == 0 ? 16 : 10;
+        st = chart_text(&text, &lines[c], &opt, err);
+    }
+    if (st == ST_OK && !w->svg)
+        fwrite(text.data, 1, text.size, stdout);
+    buffer_clear(&text);
+    return st;
+}
+
+static enum status plot(const char *folder, const struct wishes *w, struct error *err)
 {
     struct chart_line lines[CURVES];
     struct metrics_row *rows = NULL;
     double *columns = NULL;
     size_t count = 0;
-    struct buffer text;
     enum status st = metrics_read(&rows, &count, folder, err);
 
-    buffer_init(&text);
     if (st == ST_OK && count == 0)
         st = error_set(err, ST_FAIL, CAUSE_FORMAT, "%s/metrics.jsonl: no step yet", folder);
     if (st == ST_OK)
         st = make_curves(lines, &columns, rows, count, err);
-    if (st == ST_OK && svg) {
-        st = chart_svg(&text, folder, lines, CURVES, 900, 480, err);
-        if (st == ST_OK)
-            st = file_replace(svg, text.data, text.size, err);
-    } else if (st == ST_OK) {
-        for (int c = 0; c < CURVES && st == ST_OK; c++)
-            st = chart_text(&text, &lines[c], 100, c == 0 ? 16 : 9, err);
-        if (st == ST_OK)
-            fwrite(text.data, 1, text.size, stdout);
+    if (st == ST_OK) {
+        const size_t n = drop_absent(lines);
+        st = n > 0 ? draw(w, lines, n, folder, err)
+                   : error_set(err, ST_FAIL, CAUSE_FORMAT, "%s: every loss is 0", folder);
     }
     mem_free(rows);
     mem_free(columns);
-    buffer_clear(&text);
     return st;
 }
 
 int cmd_plot(int argc, char **argv)
 {
-    const char *svg = NULL;
+    static const char *const scales[] = { "auto", "linear", "log", NULL };
+    struct wishes w = { 0 };
     struct option_list inputs = { 0 };
     struct error err = { 0 };
     const struct option options[] = {
-        { "svg", OPTION_TEXT, &svg, "FILE", "write an SVG picture instead of drawing here", 0, 0,
+        { "svg", OPTION_TEXT, &w.svg, "FILE", "write an SVG picture instead of drawing here", 0, 0,
           NULL },
+        { "smooth", OPTION_INT, &w.smooth, "N",
+          "steps that the mean runs over; 1: none (a thirtieth of the run)", 1, 1000000, NULL },
+        { "scale", OPTION_CHOICE, &w.scale, "KIND",
+          "auto (default: log where values lie far apart), linear or log", 0, 0, scales },
     };
-    enum status st = options_parse(argc, argv, options, 1, &help, &inputs, &err);
+    enum status st = options_parse(argc, argv, options, sizeof options / sizeof options[0], &help,
+                                   &inputs, &err);
 
     if (st == ST_OK && inputs.count != 1)
         st = error_set(&err, ST_FAIL, CAUSE_ARG, "want one OUT folder; --help explains");
     if (st == ST_OK)
-        st = plot(inputs.items[0], svg, &err);
+        st = plot(inputs.items[0], &w, &err);
     options_clear_list(&inputs);
     if (st == ST_FAIL)
         log_error(&err);

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import dump  # noqa: E402
@@ -131,6 +132,72 @@ class Mfu(unittest.TestCase):
         r = Place.train("line", "--steps", "2")
         for word in (b"2 of 2 (100.0 %)", b"loss", b"tok/s", b"wait", b"mfu"):
             self.assertIn(word, r.stderr)
+
+
+class Plot(unittest.TestCase):
+    SVG = "{http://www.w3.org/2000/svg}"
+
+    def svg(self, rows, *more):
+        folder = tempfile.mkdtemp(dir=Place.folder)
+        with open(os.path.join(folder, "metrics.jsonl"), "w") as f:
+            for step, values in enumerate(rows):
+                losses = dict(zip(("loss", "loss_ntp", "loss_nip", "loss_csr"), values))
+                f.write(json.dumps(dict(losses, step=step)) + "\n")
+        path = os.path.join(folder, "out.svg")
+        r = run("plot", folder, "--svg", path, *more)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        root = xml.etree.ElementTree.parse(path).getroot()
+        lines = [[tuple(map(float, p.split(","))) for p in line.get("points").split()]
+                 for line in root.iter(self.SVG + "polyline")]
+        return lines, [t.text for t in root.iter(self.SVG + "text")]
+
+    def test_a_straight_line_is_straight_and_within_the_axes(self):
+        lines, texts = self.svg([(10 - i, 0, 0, 0) for i in range(8)])
+        (line,) = lines
+        self.assertEqual(len(line), 8)
+        falls = [b[1] - a[1] for a, b in zip(line, line[1:])]
+        self.assertGreater(min(falls), 10)
+        self.assertLess(max(falls) - min(falls), 0.3)
+        self.assertTrue(all(68 <= x <= 882 and 64 <= y <= 428 for x, y in line))
+        self.assertIn("optimizer step", texts)
+        self.assertIn("loss", texts)
+        self.assertNotIn("loss_nip", texts)
+        self.assertNotIn("-0", texts)
+
+    def test_values_far_apart_are_drawn_on_a_logarithmic_axis(self):
+        rows = [(10.0 ** (2 - i), 1, 0, 0) for i in range(4)]
+        lines, texts = self.svg(rows)
+        self.assertIn("loss, logarithmic", texts)
+        falls = [b[1] - a[1] for a, b in zip(lines[0], lines[0][1:])]
+        self.assertLess(max(falls) - min(falls), 0.3)
+        self.assertIn("loss", self.svg(rows, "--scale", "linear")[1])
+        self.assertNotIn("loss, logarithmic", self.svg(rows, "--scale", "linear")[1])
+
+    def test_the_mean_stands_beside_each_value(self):
+        rows = [(5 + i % 2, 0, 0, 0) for i in range(40)]
+        (each, mean), texts = self.svg(rows, "--smooth", 5)
+        self.assertEqual(len(each), len(mean))
+        spread = [max(y for _, y in line[5:-5]) - min(y for _, y in line[5:-5]) for line in (each, mean)]
+        self.assertLess(5 * spread[1] * 0.99, spread[0] * 1.01)
+        self.assertIn("mean of 5, pale: each", texts)
+
+    def test_what_is_not_a_number_is_left_out(self):
+        (line,), _ = self.svg([(3, 0, 0, 0), (None, 0, 0, 0), (2, 0, 0, 0)])
+        self.assertLessEqual(len(line), 3)
+
+    def test_the_terminal_gets_every_loss_with_its_end(self):
+        out = run("plot", Place.path("run")).stdout.decode()
+        last = metrics("run")[-1]
+        for name in ("loss", "loss_ntp", "loss_nip", "loss_csr"):
+            self.assertIn("%s: %.4g at the end" % (name, last[name]), out)
+        self.assertEqual(out.count("optimizer step"), 4)
+
+    def test_no_run_no_plot(self):
+        r = run("plot", Place.path("web"))
+        self.assertEqual(r.returncode, 74)
+        os.makedirs(Place.path("empty"))
+        open(Place.path("empty", "metrics.jsonl"), "w").close()
+        self.assertEqual(run("plot", Place.path("empty")).returncode, 65)
 
 
 class BenchTrain(unittest.TestCase):
