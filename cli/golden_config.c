@@ -274,7 +274,7 @@ enum status golden_optimizer(struct golden *g, struct params *params, struct gol
                            params->list[i].name);
     if (golden_ready(g, err) != ST_OK)
         return ST_FAIL;
-    return optimizer_open(out, params, NULL, &s, find_rates, rates, err);
+    return optimizer_open(out, params, g->where, NULL, &s, find_rates, rates, err);
 }
 
 void golden_rates_clear(struct golden_rates *r)

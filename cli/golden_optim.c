@@ -220,7 +220,7 @@ static enum status put_adamw(struct golden *g, const char *setting, struct error
         copy_in(&a, a.params->list[i].value, "p0", &a.params->list[i]);
     st = golden_ready(g, err);
     if (st == ST_OK)
-        st = optimizer_open(&a.o, a.params, NULL, &s, rates_of, &a, err);
+        st = optimizer_open(&a.o, a.params, NULL, NULL, &s, rates_of, &a, err);
     if (st == ST_OK)
         st = steps(&a, err);
     if (st == ST_OK)

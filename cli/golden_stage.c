@@ -124,6 +124,8 @@ static enum status step(struct stage_case *s, struct error *err)
     if (optimizer_step(s->optimizer, 1.0, factor, &report, err) != ST_OK)
         return error_set(err, ST_FAIL, CAUSE_FORMAT, "%s: a gradient is not finite: %s",
                          s->g->folder, report.bad ? report.bad : "?");
+    if (optimizer_masters(s->optimizer, err) != ST_OK)
+        return ST_FAIL;
     const float norm = (float)report.grad_norm;
     golden_put(s->g, "grad_norm", &norm, 1);
     for (size_t i = 0; i < s->params->count; i++) {

@@ -90,13 +90,10 @@ static enum status run_step(struct steps_case *s, int64_t k, struct error *err)
         mean.total += share * one.total;
     }
     const double factor = schedule_factor(k, s->warmup, s->total);
-    if (placement_download_gradients(s->g->where, err) != ST_OK)
-        return ST_FAIL;
     if (optimizer_step(s->optimizer, share, factor, &report, err) != ST_OK)
         return error_set(err, ST_FAIL, CAUSE_FORMAT, "%s: a gradient is not finite: %s",
                          s->g->folder, report.bad ? report.bad : "?");
-    if (placement_upload(s->g->where, err) != ST_OK ||
-        placement_clear_gradients(s->g->where, err) != ST_OK)
+    if (placement_clear_gradients(s->g->where, err) != ST_OK)
         return ST_FAIL;
     snprintf(prefix, sizeof prefix, "step%d.", (int)k);
     put_losses(s->g, prefix, &mean);

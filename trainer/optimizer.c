@@ -5,31 +5,7 @@
 #include <string.h>
 
 #include "core/mem.h"
-#include "kernels/adamw.h"
-#include "kernels/reduce.h"
-
-/* A run of equal rates: the part of a parameter that this rank owns. */
-struct piece {
-    size_t param;
-    int64_t begin, end; /* elements of the trainable block */
-    double lr, weight_decay;
-};
-
-struct optimizer {
-    struct params *params;
-    struct dist *dist;
-    struct optimizer_settings s;
-    int rank, size;
-    int64_t *offsets;     /* [size + 1] elements: who owns what */
-    int64_t *run_offsets; /* [size + 1] bytes of the table of runs */
-    int64_t n_runs;
-    float *run_sums; /* [n_runs] */
-    float *reduced;  /* this rank's part of the summed gradient; NULL with one rank */
-    float *m, *v;    /* this rank's part */
-    struct piece *pieces;
-    size_t n_pieces;
-    int64_t steps;
-};
+#include "trainer/optimizer_private.h"
 
 double schedule_factor(int64_t k, int64_t warmup, int64_t total)
 {
@@ -94,26 +70,32 @@ static enum status allocate(struct optimizer *o, struct error *err)
     cut(o);
     const size_t own = own_count(o) > 0 ? (size_t)own_count(o) : 1;
     o->run_sums = mem_calloc(o->n_runs > 0 ? (size_t)o->n_runs : 1, sizeof(float));
-    o->m = mem_calloc(own, sizeof(float));
-    o->v = mem_calloc(own, sizeof(float));
     o->pieces = mem_calloc(o->params->count + 1, sizeof *o->pieces);
     if (o->size > 1)
         o->reduced = mem_calloc(own, sizeof(float));
-    if (!o->run_sums || !o->m || !o->v || !o->pieces || (o->size > 1 && !o->reduced))
+    if (!o->run_sums || !o->pieces || (o->size > 1 && !o->reduced))
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: optimizer state of %lld",
+                         (long long)own);
+    if (o->where && placement_apart(o->where) && o->size == 1)
+        return optimizer_device_open(o, err);
+    o->m = mem_calloc(own, sizeof(float));
+    o->v = mem_calloc(own, sizeof(float));
+    if (!o->m || !o->v)
+        return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: moments of %lld",
                          (long long)own);
     return ST_OK;
 }
 
-enum status optimizer_open(struct optimizer **out, struct params *params, struct dist *dist,
-                           const struct optimizer_settings *settings, optimizer_rates_fn *rates,
-                           const void *rates_arg, struct error *err)
+enum status optimizer_open(struct optimizer **out, struct params *params, struct placement *where,
+                           struct dist *dist, const struct optimizer_settings *settings,
+                           optimizer_rates_fn *rates, const void *rates_arg, struct error *err)
 {
     struct optimizer *o = mem_calloc(1, sizeof *o);
     *out = NULL;
     if (!o)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: optimizer");
     o->params = params;
+    o->where = where;
     o->dist = dist;
     o->s = *settings;
     o->rank = dist ? dist_rank(dist) : 0;
@@ -131,6 +113,7 @@ void optimizer_close(struct optimizer **o)
 {
     if (!*o)
         return;
+    optimizer_device_close(*o);
     mem_free((*o)->offsets);
     mem_free((*o)->run_offsets);
     mem_free((*o)->run_sums);
@@ -157,7 +140,9 @@ static enum status sum_squares(struct optimizer *o, const float *gradient, doubl
     struct kctx k = { 0 };
     enum status st = ST_OK;
 
-    if (own_count(o) > 0) {
+    if (o->device) {
+        st = optimizer_device_squares(o, err);
+    } else if (own_count(o) > 0) {
         const struct view out = floats(o->run_sums + first, runs);
         const struct view in = { .data = (void *)(uintptr_t)gradient,
                                  .type = DT_F32,
@@ -182,6 +167,18 @@ static const char *find_bad(const struct optimizer *o, const float *gradient)
     return NULL;
 }
 
+struct adamw_attrs optimizer_attrs(const struct optimizer *o, const struct piece *x, double scale,
+                                   double factor)
+{
+    return (struct adamw_attrs){ .lr = x->lr * factor,
+                                 .beta1 = o->s.beta1,
+                                 .beta2 = o->s.beta2,
+                                 .eps = o->s.eps,
+                                 .weight_decay = x->weight_decay,
+                                 .step = o->steps + 1,
+                                 .grad_scale = scale };
+}
+
 static enum status apply(struct optimizer *o, float *gradient, double scale, float clip,
                          double factor, struct error *err)
 {
@@ -189,20 +186,13 @@ static enum status apply(struct optimizer *o, float *gradient, double scale, flo
     for (size_t i = 0; i < o->n_pieces; i++) {
         const struct piece *x = &o->pieces[i];
         const int64_t n = x->end - x->begin, at = x->begin - own_begin(o);
-        const struct adamw_attrs a = { .lr = x->lr * factor,
-                                       .beta1 = o->s.beta1,
-                                       .beta2 = o->s.beta2,
-                                       .eps = o->s.eps,
-                                       .weight_decay = x->weight_decay,
-                                       .step = o->steps + 1,
-                                       .grad_scale = scale };
+        const struct adamw_attrs a = optimizer_attrs(o, x, scale, factor);
         const struct view out[3] = { floats(o->params->values + x->begin, n), floats(o->m + at, n),
                                      floats(o->v + at, n) };
         const struct view in[2] = { floats(gradient + at, n), floats(&clip, 1) };
         if (adamw_fwd_cpu(&k, out, in, &a, err) != ST_OK)
             return error_prefix(err, ST_FAIL, "%s", o->params->list[x->param].name);
     }
-    o->steps++;
     return ST_OK;
 }
 
@@ -229,7 +219,9 @@ enum status optimizer_step(struct optimizer *o, double grad_scale, double factor
     *report = (struct optimizer_report){ .finite = true };
     if (o->params->trainable_elements == 0)
         return ST_OK;
-    if (o->size > 1) {
+    if (o->where && !o->device)
+        st = placement_download_gradients(o->where, err);
+    if (st == ST_OK && o->size > 1) {
         st = dist_reduce_scatter(o->dist, o->reduced, gradient, o->offsets, err);
         gradient = o->reduced;
     }
@@ -240,15 +232,33 @@ enum status optimizer_step(struct optimizer *o, double grad_scale, double factor
     report->grad_norm = sqrt(sum) * grad_scale;
     report->finite = isfinite(report->grad_norm) != 0;
     if (!report->finite) {
+        if (o->device && placement_download_gradients(o->where, err) != ST_OK)
+            return ST_FAIL;
         report->bad = find_bad(o, gradient);
         return ST_SKIP;
     }
     double clip = o->s.clip_norm > 0 ? o->s.clip_norm / (report->grad_norm + o->s.clip_eps) : 1.0;
     clip = clip < 1.0 ? clip : 1.0;
-    st = apply(o, gradient, grad_scale, (float)clip, factor, err);
-    if (st == ST_OK && o->size > 1)
+    st = o->device ? optimizer_device_apply(o, grad_scale, (float)clip, factor, err)
+                   : apply(o, gradient, grad_scale, (float)clip, factor, err);
+    if (st != ST_OK)
+        return st;
+    o->steps++;
+    if (o->size > 1)
         st = spread(o, o->params->values, err);
-    return st;
+    return st == ST_OK && o->where && !o->device ? placement_upload(o->where, err) : st;
+}
+
+enum status optimizer_take_masters(struct optimizer *o, struct error *err)
+{
+    if (o->where && placement_upload(o->where, err) != ST_OK)
+        return ST_FAIL;
+    return o->device ? optimizer_device_set_low(o, err) : ST_OK;
+}
+
+enum status optimizer_masters(const struct optimizer *o, struct error *err)
+{
+    return o->device ? optimizer_device_masters(o, err) : ST_OK;
 }
 
 int64_t optimizer_steps(const struct optimizer *o)
@@ -258,6 +268,10 @@ int64_t optimizer_steps(const struct optimizer *o)
 
 enum status optimizer_gather(const struct optimizer *o, float *m, float *v, struct error *err)
 {
+    if (optimizer_masters(o, err) != ST_OK)
+        return ST_FAIL;
+    if (o->device)
+        return optimizer_device_gather(o, m, v, err);
     const size_t bytes = (size_t)own_count(o) * sizeof(float);
     memset(m, 0, (size_t)o->params->trainable_elements * sizeof(float));
     memset(v, 0, (size_t)o->params->trainable_elements * sizeof(float));
@@ -269,10 +283,14 @@ enum status optimizer_gather(const struct optimizer *o, float *m, float *v, stru
     return st == ST_OK ? spread(o, v, err) : st;
 }
 
-void optimizer_restore(struct optimizer *o, const float *m, const float *v, int64_t steps)
+enum status optimizer_restore(struct optimizer *o, const float *m, const float *v, int64_t steps,
+                              struct error *err)
 {
     const size_t bytes = (size_t)own_count(o) * sizeof(float);
+    o->steps = steps;
+    if (o->device)
+        return optimizer_device_restore(o, m, v, err);
     memcpy(o->m, m + own_begin(o), bytes);
     memcpy(o->v, v + own_begin(o), bytes);
-    o->steps = steps;
+    return ST_OK;
 }

@@ -1,10 +1,11 @@
 /* trainer/placement.c: see placement.h. */
 #include "trainer/placement.h"
 
-#include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/mem.h"
+#include "kernels/adamw.h"
 #include "trainer/tensor_file.h"
 
 enum { STAGE = 1 << 20 }; /* numbers converted at a time */
@@ -92,16 +93,6 @@ enum status placement_allocate(struct placement *p, struct error *err)
     return st;
 }
 
-enum status placement_upload(struct placement *p, struct error *err)
-{
-    const struct params *host = p->params;
-    if (!p->apart)
-        return ST_OK;
-    if (placement_allocate(p, err) != ST_OK)
-        return ST_FAIL;
-    return placement_copy_in(p, p->values, host->values, host->elements, p->storage, err);
-}
-
 enum status placement_download_gradients(struct placement *p, struct error *err)
 {
     const struct params *host = p->params;
@@ -134,6 +125,16 @@ struct device *placement_device(const struct placement *p)
     return p->device;
 }
 
+void *placement_values(const struct placement *p)
+{
+    return p->values;
+}
+
+float *placement_gradients(const struct placement *p)
+{
+    return p->gradients;
+}
+
 void *placement_value(const struct placement *p, const struct param *q)
 {
     if (!p->apart)
@@ -148,24 +149,49 @@ void *placement_gradient(const struct placement *p, const struct param *q)
     return p->gradients && q->trainable ? p->gradients + q->offset : NULL;
 }
 
-enum status placement_copy_in(struct placement *p, void *to, const float *host, int64_t n,
-                              enum dtype type, struct error *err)
+typedef uint16_t round_fn(float v);
+
+/* As the masters of the optimizer are cut (adamw.h), so that value and low bits fit together. */
+static uint16_t round_value(float v)
 {
-    uint8_t *at = to;
+    uint32_t bits = 0;
+    memcpy(&bits, &v, sizeof bits);
+    return isfinite(v) ? adamw_high(bits) : float_to_bf16(v);
+}
+
+static enum status copy_in(struct placement *p, uint8_t *to, const float *host, int64_t n,
+                           enum dtype type, round_fn *round, struct error *err)
+{
     if (type != DT_BF16) {
-        if (device_copy_in(p->device, at, host, (size_t)n * sizeof *host, err) != ST_OK)
+        if (device_copy_in(p->device, to, host, (size_t)n * sizeof *host, err) != ST_OK)
             return ST_FAIL;
         return device_wait(p->device, err);
     }
     for (int64_t done = 0; done < n; done += STAGE) {
         const int64_t some = n - done < STAGE ? n - done : STAGE;
         for (int64_t i = 0; i < some; i++)
-            p->stage[i] = float_to_bf16(host[done + i]);
-        if (device_copy_in(p->device, at + 2 * done, p->stage, 2 * (size_t)some, err) != ST_OK ||
+            p->stage[i] = round(host[done + i]);
+        if (device_copy_in(p->device, to + 2 * done, p->stage, 2 * (size_t)some, err) != ST_OK ||
             device_wait(p->device, err) != ST_OK)
             return ST_FAIL;
     }
     return ST_OK;
+}
+
+enum status placement_copy_in(struct placement *p, void *to, const float *host, int64_t n,
+                              enum dtype type, struct error *err)
+{
+    return copy_in(p, to, host, n, type, float_to_bf16, err);
+}
+
+enum status placement_upload(struct placement *p, struct error *err)
+{
+    const struct params *host = p->params;
+    if (!p->apart)
+        return ST_OK;
+    if (placement_allocate(p, err) != ST_OK)
+        return ST_FAIL;
+    return copy_in(p, p->values, host->values, host->elements, p->storage, round_value, err);
 }
 
 enum status placement_copy_out(struct placement *p, float *host, const void *from, int64_t n,

@@ -43,6 +43,9 @@ enum status placement_clear_gradients(struct placement *p, struct error *err);
 bool placement_apart(const struct placement *p);
 enum dtype placement_storage(const struct placement *p);
 struct device *placement_device(const struct placement *p);
+/* The two blocks, in the device's memory; only of placements that are apart, after placement_allocate. */
+void *placement_values(const struct placement *p);
+float *placement_gradients(const struct placement *p);
 /* Where the device has a parameter's value and gradient; NULL for the gradient of a frozen one. */
 void *placement_value(const struct placement *p, const struct param *q);
 void *placement_gradient(const struct placement *p, const struct param *q);

@@ -137,7 +137,7 @@ static enum status open_model(struct train *t, struct error *err)
     t->v = mem_calloc(n, sizeof *t->v);
     if (!t->m || !t->v)
         return no_memory(err);
-    st = optimizer_open(&t->optimizer, t->params, t->dist, &s, rates_of, &t->rules, err);
+    st = optimizer_open(&t->optimizer, t->params, t->where, t->dist, &s, rates_of, &t->rules, err);
     if (st == ST_OK)
         st = deem_cache_open(&t->programs, &t->config, &t->losses, t->params, t->where,
                              DEEM_CACHE_MAX, err);
@@ -260,11 +260,12 @@ static enum status load_checkpoint(struct train *t, const char *path, struct err
         st = loader_check_identity(t->loader, c->data.data, c->data.size, err);
     if (st == ST_OK)
         st = checkpoint_load(c, t->params, t->m, t->v, err);
+    if (st == ST_OK)
+        st = optimizer_restore(t->optimizer, t->m, t->v, c->step - c->skipped, err);
     if (st == ST_OK) {
         t->step = t->saved = c->step;
         t->skipped = c->skipped;
         t->damaged = c->damaged;
-        optimizer_restore(t->optimizer, t->m, t->v, c->step - c->skipped);
         log_line(LOG_INFO, "resumed from %s", path);
     }
     checkpoint_close(&c);
@@ -286,7 +287,7 @@ static enum status open_state(struct train *t, struct error *err)
     if (st == ST_OK)
         st = path ? load_checkpoint(t, path, err) : start_weights(t, err);
     if (st == ST_OK)
-        st = placement_upload(t->where, err);
+        st = optimizer_take_masters(t->optimizer, err);
     if (st == ST_OK)
         st = loader_seek(t->loader, (uint64_t)t->step, err);
     if (st == ST_OK)

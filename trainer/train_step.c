@@ -139,10 +139,8 @@ static enum status update(struct train *t, double bad, double factor, struct met
     enum status st = ST_SKIP;
 
     if (bad == 0.0) {
-        st = placement_download_gradients(t->where, err);
         const struct runner_seconds begin = profile_now();
-        if (st == ST_OK)
-            st = optimizer_step(t->optimizer, scale, factor, &report, err);
+        st = optimizer_step(t->optimizer, scale, factor, &report, err);
         if (profile_ledger(t->opt->profile))
             profile_update(t->opt->profile, begin);
     }
@@ -152,7 +150,7 @@ static enum status update(struct train *t, double bad, double factor, struct met
         return train_skip(t, bad > 0.0, report.bad, err);
     }
     t->skipped_in_a_row = 0;
-    return st == ST_OK ? placement_upload(t->where, err) : st;
+    return st;
 }
 
 /* Means over the micro-batches whose loss is finite; NaN where none is. */
