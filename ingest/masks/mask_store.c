@@ -256,9 +256,8 @@ static enum status quarantine_row(struct mask_store *s, const struct mask_origin
     return buffer_append(&s->rows, "\n", 1, err);
 }
 
-/* Counts a record that is damaged; *why is cleared. */
-static enum status count_damage(struct mask_store *s, const struct mask_origin *at,
-                                struct error *why, struct error *err)
+enum status mask_store_damage(struct mask_store *s, const struct mask_origin *at, struct error *why,
+                              struct error *err)
 {
     mask_count_add(s->counts.quarantined, &s->counts.n_quarantined,
                    why->code[0] ? why->code : error_cause_name(why->cause));
@@ -330,7 +329,8 @@ static enum status spill_region(struct mask_store *s, const struct mask_item *m,
                             .match = m->region.match,
                             .instance = m->region.instance,
                             .crowd = m->region.crowd,
-                            .caption_size = (uint32_t)m->caption.size };
+                            .caption_size = (uint32_t)m->caption.size,
+                            .at = m->at };
 
     if (rle_to_string(&s->out, &m->mask, err) != ST_OK)
         return ST_FAIL;
@@ -353,8 +353,7 @@ static enum status settle(struct mask_store *s, struct mask_item *m, struct erro
         return ST_FAIL;
     }
     if (m->st == ST_SKIP) {
-        const struct mask_origin at = { m->path, m->member, m->record, m->offset, m->length };
-        st = count_damage(s, &at, &m->err, err);
+        st = mask_store_damage(s, &m->at, &m->err, err);
         return st == ST_OK ? tolerate(s, true, err) : st;
     }
     if (m->reason)
@@ -410,14 +409,12 @@ enum status mask_store_region(struct mask_store *s, const struct mask_region *r,
     m->region = *r;
     m->h = in->h;
     m->w = in->w;
-    m->record = at->record;
-    m->offset = at->offset;
-    m->length = at->length;
+    m->at = *at;
     m->caption.size = 0;
     if (r->caption && buffer_append_str(&m->caption, r->caption, err) != ST_OK)
         return ST_FAIL;
-    if (intern(s, &m->path, &s->last_path, at->path, err) != ST_OK ||
-        intern(s, &m->member, &s->last_member, at->member, err) != ST_OK)
+    if (intern(s, &m->at.path, &s->last_path, at->path, err) != ST_OK ||
+        intern(s, &m->at.member, &s->last_member, at->member, err) != ST_OK)
         return ST_FAIL;
     s->batch.count++;
     return s->batch.count == MASK_BATCH ? flush_batch(s, err) : ST_OK;
@@ -437,7 +434,7 @@ enum status mask_store_quarantine(struct mask_store *s, const struct mask_origin
 {
     enum status st = flush_batch(s, err);
     if (st == ST_OK)
-        st = count_damage(s, at, why, err);
+        st = mask_store_damage(s, at, why, err);
     return st == ST_OK ? tolerate(s, true, err) : st;
 }
 

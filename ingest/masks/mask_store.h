@@ -2,7 +2,7 @@
  * instances (a picture, or a picture with one expression or question) and adds regions to them; the
  * store turns segmentations into masks on a pool, applies the export filters of spec data.md 7.4,
  * counts every record, and keeps the masks in a spill file, so that memory grows with the number of
- * records only (72 bytes a region) and not with their polygons. What it holds depends on the order
+ * records only (128 bytes a region) and not with their polygons. What it holds depends on the order
  * of the calls, never on the number of workers. Calls come from one thread. */
 #ifndef DEEM_INGEST_MASKS_MASK_STORE_H
 #define DEEM_INGEST_MASKS_MASK_STORE_H
@@ -59,6 +59,7 @@ struct mask_entry {
     uint32_t instance;
     uint32_t rle_size, caption_size; /* bytes */
     bool crowd, dropped;
+    struct mask_origin at; /* strings belong to the store */
 };
 
 struct mask_category {

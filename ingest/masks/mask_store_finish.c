@@ -11,23 +11,17 @@ static struct mask_entry *entries_of(struct mask_store *s)
     return (struct mask_entry *)(void *)s->entries.data;
 }
 
-static void drop_damaged(struct mask_store *s, struct mask_entry *e, const char *code)
+/* A region that was fine by itself. */
+static enum status drop_damaged(struct mask_store *s, struct mask_entry *e, const char *code,
+                                const char *what, int64_t found, struct error *err)
 {
-    e->dropped = true;
-    mask_count_add(s->counts.quarantined, &s->counts.n_quarantined, code);
-}
+    struct error why = { 0 };
 
-/* A row for a region that was fine by itself: its place in the input is no longer known, its id is. */
-static enum status late_row(struct mask_store *s, const struct mask_entry *e, const char *code,
-                            int64_t found, struct error *err)
-{
-    enum status st =
-        buffer_printf(&s->rows, err,
-                      "{\"file\":null,\"member\":null,\"record\":%" PRId64
-                      ",\"offset\":null,\"stage\":\"masks\",\"code\":\"%s\",\"found\":\"%" PRId64
-                      "\",\"allowed\":null,\"length\":null,\"hash\":null}\n",
-                      e->id, code, found);
-    return st;
+    error_set(&why, ST_SKIP, CAUSE_FORMAT, "record %" PRIu64 ": %s %" PRId64, e->at.record, what,
+              found);
+    error_code(&why, ST_SKIP, code);
+    e->dropped = true;
+    return mask_store_damage(s, &e->at, &why, err);
 }
 
 static enum status check_categories(struct mask_store *s, struct error *err)
@@ -44,8 +38,8 @@ static enum status check_categories(struct mask_store *s, struct error *err)
         known = e[i].category;
         if (any)
             continue;
-        drop_damaged(s, &e[i], "annotation-category");
-        st = late_row(s, &e[i], "annotation-category", e[i].category, err);
+        st =
+            drop_damaged(s, &e[i], "annotation-category", "no category has id", e[i].category, err);
     }
     return st;
 }
@@ -82,8 +76,8 @@ static enum status check_ids(struct mask_store *s, struct error *err)
         struct mask_entry *again = &e[ids[i].at];
         if (ids[i].id != ids[i - 1].id || again->dropped)
             continue;
-        drop_damaged(s, again, "annotation-id-again");
-        st = late_row(s, again, "annotation-id-again", again->id, err);
+        st = drop_damaged(s, again, "annotation-id-again", "an annotation before it has id",
+                          again->id, err);
     }
     mem_free(ids);
     return st;

@@ -18,8 +18,7 @@ struct mask_item {
     struct mask_region region;
     struct segmentation seg;
     struct buffer caption;
-    const char *path, *member; /* interned */
-    uint64_t record, offset, length;
+    struct mask_origin at; /* strings interned */
     uint32_t h, w;
     struct rle mask;    /* result */
     const char *reason; /* result: why it is filtered, or NULL */
@@ -59,6 +58,9 @@ struct mask_store {
     struct mask_batch batch;
 };
 
+/* Counts a record that is damaged, with a row of `why`, which is cleared. */
+enum status mask_store_damage(struct mask_store *s, const struct mask_origin *at, struct error *why,
+                              struct error *err);
 /* Masks of the batch are made and all bytes of the spill file written. */
 enum status mask_store_flush(struct mask_store *s, struct error *err);
 

@@ -183,8 +183,11 @@ class Coco(Case):
         self.assertEqual(len(self.rows), 17)
         row = next(r for r in self.rows if r["code"] == "annotation-image")
         self.assertEqual((row["file"], row["record"]), ("a.json", 1))
-        raw = self.read("a.json")[row["offset"]:][:row["length"]]
-        self.assertEqual(json.loads(raw)["id"], 101)
+        for code, id in (("annotation-image", 101), ("annotation-category", 109), ("annotation-id-again", 1)):
+            row = next(r for r in self.rows if r["code"] == code)
+            raw = self.read("a.json")[row["offset"]:][:row["length"]]
+            self.assertEqual((row["file"], json.loads(raw)["id"]), ("a.json", id))
+            self.assertEqual(len(row["hash"]), 16)
 
     def test_short_polygons_self_crossings_and_outside_points_are_handled(self):
         self.picture("000000000077.jpg", 60, 40)

@@ -7,7 +7,43 @@ from export_masks import png, square, coco_file, ann
 
 COMMAND = None
 TOKENIZER = None
+PIECES = None
 HEAD = "You are a helpful assistant.\n\n ## USER: Based on the image, please answer the question."
+
+
+def read_pieces():
+    """The pieces of the SentencePiece model: field 1 of each field 1 of its protobuf."""
+    def fields(data):
+        at = 0
+        def varint():
+            nonlocal at
+            v = shift = 0
+            while True:
+                b = data[at]
+                at, v, shift = at + 1, v | (b & 127) << shift, shift + 7
+                if b < 128:
+                    return v
+        while at < len(data):
+            key = varint()
+            size = {0: 0, 1: 8, 5: 4}.get(key & 7)
+            if key & 7 == 0:
+                varint()
+            elif key & 7 == 2:
+                size = varint()
+            yield key >> 3, data[at:at + size]
+            at += size
+    with open(TOKENIZER, "rb") as f:
+        return [next(v for k, v in fields(p) if k == 1).decode() for n, p in fields(f.read()) if n == 1]
+
+
+def decode_ids(ids):
+    global PIECES
+    PIECES = PIECES or read_pieces()
+    out = b""
+    for i in ids:
+        piece = PIECES[i] if i < len(PIECES) else f"<{i - len(PIECES)}>"
+        out += bytes([int(piece[3:5], 16)]) if 3 <= i < 259 else piece.replace("\u2581", " ").encode()
+    return out.decode()
 
 
 class Case(unittest.TestCase):
@@ -66,8 +102,13 @@ class Case(unittest.TestCase):
         return i["stored"], i["filtered"], i["quarantined"]
 
     def trained(self, row):
-        """The ids that are trained, decoded by finding them in the text of the row."""
-        return [i for i, l in zip(row["ids"], row["loss_mask"]) if l]
+        """The text of each run of trained tokens."""
+        runs, before = [], 0
+        for i, l in zip(row["ids"], row["loss_mask"]):
+            if l:
+                runs[-1:] = [runs[-1] + [i]] if before else [runs[-1], [i]] if runs else [[i]]
+            before = l
+        return [decode_ids(r) for r in runs]
 
     def assert_answers(self, *want):
         """The text ends in each row's answer, and exactly the tokens of it and eos are trained."""
@@ -80,6 +121,7 @@ class Case(unittest.TestCase):
             first = mask.index(1)
             self.assertEqual(mask, [0] * first + [1] * (len(mask) - first))
             self.assertEqual(row["ids"][-1], 2)
+            self.assertEqual(self.trained(row), [" " + answer + "</s>"])
             self.assertEqual([i["loss"] for i in row["images"]], [False])
 
 
@@ -337,6 +379,8 @@ class Stage3(Case):
         self.assertIn("## user:", text)
         self.assertIn("## assistant:", text)
         self.assertNotIn("<region", text)
+        words = [c["value"] for c in record["conversations"][1::2]]
+        self.assertEqual(self.trained(row), [f" {words[0]}\n", f" {words[1]}</s>"])
         # whole picture first, then each region in its own turn
         self.assertLess(row["images"][0]["soi"], row["images"][1]["soi"])
         trained = sum(row["loss_mask"])
@@ -350,6 +394,7 @@ class Stage3(Case):
         ours = sum(self.rows[0]["loss_mask"])
         self.ingest("mask-text", talk, options=["--profile", "deem"], out="deem")
         self.assertIn("## asistant:", self.rows[0]["text"])
+        self.assertEqual(self.trained(self.rows[0]), ["## ", " ## asistant: dog</s>"])  # three tokens of this vocabulary
         self.assertGreater(sum(self.rows[0]["loss_mask"]), ours + 3)
 
     def test_lists_put_all_regions_first(self):
