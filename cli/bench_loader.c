@@ -16,7 +16,7 @@
 #include "loader/loader.h"
 #include "loader/store.h"
 
-enum { ROUNDS_MAX = 100 };
+enum { ROUNDS_MAX = 100, STARTS = 7, FAR_STEP = 1000000 };
 static const uint64_t gather_limit = (uint64_t)512 << 20; /* bytes of pictures held for the roof */
 
 static const struct command_help help = {
@@ -46,6 +46,11 @@ struct gathered {
     const struct store_picture **pictures;
     size_t n_pictures;
     uint64_t bytes;
+};
+
+/* Measured before the roof's copies are made. */
+struct footprint {
+    double resident_megabytes, start_seconds, far_start_seconds;
 };
 
 struct roof {
@@ -198,6 +203,59 @@ static enum status run_loader(struct rates *rates, int64_t round, struct loader_
     return st;
 }
 
+/* ---- starting ---- */
+
+/* When tensors were last laid out: after the last one pictures are decoded. */
+static double laid_out;
+
+static void *noting_alloc(void *arg, size_t bytes)
+{
+    (void)arg;
+    laid_out = clock_seconds();
+    return mem_alloc_aligned(64, bytes);
+}
+
+static void noting_free(void *arg, void *p, size_t bytes)
+{
+    (void)arg;
+    (void)bytes;
+    mem_free(p);
+}
+
+/* Best of several: seconds from nothing to the first picture being decoded, at `step`. */
+static enum status run_start(double *seconds, const struct loader_options *opt, uint64_t step,
+                             struct error *err)
+{
+    struct loader_options one = *opt;
+    enum status st = ST_OK;
+
+    one.threads = 0;
+    one.stored_ahead = one.decoded_ahead = 1;
+    one.batch_memory = (struct batch_memory){ noting_alloc, noting_free, NULL };
+    for (int i = 0; i < STARTS && st == ST_OK; i++) {
+        const struct batch *b = NULL;
+        struct loader *l = NULL;
+        const double begin = clock_seconds();
+        st = loader_open(&l, &one, err);
+        if (st == ST_OK)
+            st = loader_seek(l, step, err);
+        if (st == ST_OK)
+            st = loader_next(l, &b, err);
+        if (i == 0 || laid_out - begin < *seconds)
+            *seconds = laid_out - begin;
+        loader_close(&l);
+    }
+    return st;
+}
+
+static double resident_megabytes(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss * 1024 / 1e6;
+}
+
 static int ascending(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -213,8 +271,8 @@ static struct bench_figure bench_summary(double *values, int n)
 }
 
 static void report(const struct settings *s, const struct gathered *g,
-                   const struct loader_stats *stats, struct rates *roof_rates,
-                   struct rates *loader_rates)
+                   const struct footprint *footprint, const struct loader_stats *stats,
+                   struct rates *roof_rates, struct rates *loader_rates)
 {
     const int n = (int)s->rounds;
     const struct bench_figure roof = bench_summary(roof_rates->wall, n);
@@ -223,17 +281,17 @@ static void report(const struct settings *s, const struct gathered *g,
     const struct bench_figure loader_cpu = bench_summary(loader_rates->cpu, n);
     const double per_picture = (double)g->bytes / (double)g->n_pictures;
     const double per_sequence = (double)g->n_pictures / (double)g->count;
-    struct rusage usage;
 
-    getrusage(RUSAGE_SELF, &usage);
     if (s->json) {
         printf("{\"threads\":%d,\"pictures_per_second\":%.1f,\"roof_pictures_per_second\":%.1f,"
                "\"share\":%.4f,\"share_of_processor_time\":%.4f,\"sequences_per_second\":%.2f,"
-               "\"megabytes_per_second\":%.2f,\"peak_bytes\":%llu,\"resize\":\"%s\"}\n",
+               "\"megabytes_per_second\":%.2f,\"peak_bytes\":%llu,\"resident_megabytes\":%.1f,"
+               "\"start_seconds\":%.5f,\"start_seconds_step_1000000\":%.5f,\"resize\":\"%s\"}\n",
                (int)s->threads, loader.best, roof.best, loader.best / roof.best,
                loader_cpu.median / roof_cpu.median, loader.best / per_sequence,
                loader.best * per_picture / 1e6, (unsigned long long)stats->peak_bytes,
-               resample_code_name(RESAMPLE_BEST));
+               footprint->resident_megabytes, footprint->start_seconds,
+               footprint->far_start_seconds, resample_code_name(RESAMPLE_BEST));
         return;
     }
     printf("%zu pictures of %.1f kB in %zu sequences, %d thread%s, resize: %s\n", g->n_pictures,
@@ -247,12 +305,28 @@ static void report(const struct settings *s, const struct gathered *g,
            loader.best * per_picture / 1e6);
     printf("  share    %8.1f %% of the best rounds, %.1f %% of processor time (medians)\n",
            100.0 * loader.best / roof.best, 100.0 * loader_cpu.median / roof_cpu.median);
-    printf("  ahead    %8.1f MB held at most, %.1f MB resident at most (with the roof's copies)\n",
-           (double)stats->peak_bytes / 1e6, (double)usage.ru_maxrss / 1e3);
+    printf("  ahead    %8.1f MB held at most, process of %.1f MB resident at most\n",
+           (double)stats->peak_bytes / 1e6, footprint->resident_megabytes);
+    printf("  start    %8.2f ms to the first picture at step 0, %.2f ms at step 1,000,000\n",
+           1e3 * footprint->start_seconds, 1e3 * footprint->far_start_seconds);
     printf("  workers ");
     for (int w = 0; w < LOADER_WORK_COUNT; w++)
         printf(" %s %.2f s%s", loader_work_name((enum loader_work)w), stats->worker_seconds[w],
                w + 1 < LOADER_WORK_COUNT ? "," : "\n");
+}
+
+/* Also brings the pictures into the page cache. */
+static enum status run_footprint(struct footprint *f, const struct settings *s,
+                                 const struct loader_options *opt, struct error *err)
+{
+    struct loader_stats stats;
+    struct rates unused;
+    enum status st = run_loader(&unused, 0, &stats, opt, (uint64_t)s->batches, err);
+
+    f->resident_megabytes = resident_megabytes();
+    if (st == ST_OK)
+        st = run_start(&f->start_seconds, opt, 0, err);
+    return st == ST_OK ? run_start(&f->far_start_seconds, opt, FAR_STEP, err) : st;
 }
 
 static enum status measure(const struct settings *s, const struct loader_options *opt,
@@ -260,21 +334,22 @@ static enum status measure(const struct settings *s, const struct loader_options
 {
     struct rates roof, loader;
     struct gathered g = { 0 };
+    struct footprint footprint = { 0 };
     struct loader_stats stats;
 
-    enum status st = gather(&g, opt, (uint64_t)(s->batch * s->batches), err);
+    enum status st = run_footprint(&footprint, s, opt, err);
+    if (st == ST_OK)
+        st = gather(&g, opt, (uint64_t)(s->batch * s->batches), err);
     const uint64_t batches = g.count / (uint64_t)s->batch;
     if (st == ST_OK && (g.n_pictures == 0 || batches == 0))
         st = error_set(err, ST_FAIL, CAUSE_ARG, "no whole batch of pictures in these datasets");
-    if (st == ST_OK)
-        st = run_loader(&loader, 0, &stats, opt, batches, err); /* page cache */
     for (int64_t i = 0; i < s->rounds && st == ST_OK; i++) {
         st = run_roof(&roof, i, &g, &opt->decode, (unsigned)s->threads, err);
         if (st == ST_OK)
             st = run_loader(&loader, i, &stats, opt, batches, err);
     }
     if (st == ST_OK)
-        report(s, &g, &stats, &roof, &loader);
+        report(s, &g, &footprint, &stats, &roof, &loader);
     gathered_clear(&g);
     return st;
 }
