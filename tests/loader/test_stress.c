@@ -1,6 +1,6 @@
 /* The loader under stress, by the numbers of spec robustness.md: T16 one order, T17 resume at every batch,
  * T18 exactly once, T21 soak, T22 stalls, T9 damage on the read path. Without an argument a part of each
- * in seconds, with `full` the counts of the commit tier. Seeds are fixed; a failure prints its case. */
+ * in seconds, with `full` the counts of the commit tier (`full PATTERN`: tests of that name). Seeds are fixed; a failure prints its case. */
 #include "tests/support/support.h"
 
 #include <dirent.h>
@@ -346,7 +346,7 @@ static void a_long_run_grows_by_nothing(void **state)
 {
     const struct fixture *f = *state;
     const struct fixture_options made = { .shards = 1, .per_shard = 60, .seed = 12 };
-    const unsigned batches = full ? 20000 : 2000, every = batches / 20, warm = batches / 4;
+    const unsigned batches = full ? 100000 : 2000, every = batches / 20, warm = batches / 4;
     char *noisy = path_join(f->root, "noisy");
     const char *paths[2] = { f->paths[0], noisy };
     struct loader_source sources[2];
@@ -503,5 +503,6 @@ int main(int argc, char **argv)
     };
 
     full = argc > 1 && strcmp(argv[1], "full") == 0;
+    cmocka_set_test_filter(argc > 2 ? argv[2] : NULL);
     return cmocka_run_group_tests(tests, make_fixture, remove_fixture);
 }
