@@ -17,5 +17,7 @@ uint8_t *test_read_file(const char *path, size_t *size);
 /* A fresh folder under TMPDIR; free the string; test_remove_tree deletes it. */
 char *test_temp_folder(void);
 void test_remove_tree(const char *path);
+/* A whole number out of the environment, as slow runs of a test set it; else `otherwise`. */
+size_t test_number(const char *name, size_t otherwise);
 
 #endif

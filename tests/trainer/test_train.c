@@ -17,7 +17,7 @@
 
 /* Sizes of tests/loader/fixture.h; %s is the folder of the test, the last one extra lines. */
 static const char recipe[] =
-    "stage: 1\nout: %s/run\nseed: 5\nsteps: 40\nwarmup: 2\nseq_len: 96\nimage_tokens: 2\n"
+    "stage: 1\nout: %s/run\nseed: 5\nsteps: 200\nwarmup: 2\nseq_len: 96\nimage_tokens: 2\n"
     "data:\n  a:\n    datasets: [%s/a]\n    weight: 2\n  b:\n    datasets: [%s/b]\n    weight: 1\n"
     "batch:\n  global: 4\n  micro: 2\n  pictures: 4\n"
     "image:\n  side: 32\n  decode_side: 64\n"
@@ -121,24 +121,56 @@ static void losses_fall_and_every_step_stands_once(void **state)
     clear_place(&p);
 }
 
+static bool listed(const int64_t *steps, int64_t count, int64_t step)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (steps[i] == step)
+            return true;
+    return false;
+}
+
+/* Different steps in 1 .. steps - 1, in order, by a fixed seed. */
+static void draw_cuts(int64_t *cuts, int64_t count, int64_t steps)
+{
+    uint64_t state = 19;
+    for (int64_t n = 0; n < count;) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const int64_t step = 1 + (int64_t)((state >> 33) % (uint64_t)(steps - 1));
+        int64_t at = n;
+        if (listed(cuts, n, step))
+            continue;
+        for (; at > 0 && cuts[at - 1] > step; at--)
+            cuts[at] = cuts[at - 1];
+        cuts[at] = step;
+        n++;
+    }
+}
+
+/* Robustness.md T19; STEPS=200 CUTS=20 are its counts. Each part has another number of loader threads. */
 static void a_run_that_was_cut_goes_on_bit_by_bit(void **state)
 {
+    static const char *const threads[] = { "loader.threads=1", "loader.threads=3",
+                                           "loader.threads=2" };
+    const int64_t steps = (int64_t)test_number("STEPS", 5),
+                  n_cuts = (int64_t)test_number("CUTS", 3);
     struct run_folder whole = make_place(""), cut = make_place("");
+    int64_t cuts[64];
     size_t n = 0, m = 0;
     (void)state;
-    assert_trains(&whole, 5, false, "loader.threads=1");
-    assert_trains(&cut, 1, false, "loader.threads=3");
-    assert_trains(&cut, 2, true, "loader.threads=1");
-    assert_trains(&cut, 4, true, "loader.threads=2");
-    assert_trains(&cut, 5, true, NULL);
+    assert_true(steps <= 200 && n_cuts < steps && n_cuts < 64);
+    draw_cuts(cuts, n_cuts, steps);
+    assert_trains(&whole, steps, false, NULL);
+    for (int64_t i = 0; i <= n_cuts; i++)
+        assert_trains(&cut, i < n_cuts ? cuts[i] : steps, true, threads[i % 3]);
     struct metrics_row *a = rows_of(&whole, &n), *b = rows_of(&cut, &m);
-    assert_int_equal(n, 5);
-    assert_int_equal(m, 5);
+    assert_int_equal(n, steps);
+    assert_int_equal(m, steps);
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(strlen(a[i].state), 32);
         if (strcmp(a[i].state, b[i].state) != 0)
             fail_msg("step %zu: another state than in the unbroken run", i);
     }
+    print_message("%zu steps, %d cuts\n", n, (int)n_cuts);
     mem_free(a);
     mem_free(b);
     clear_place(&whole);
