@@ -13,6 +13,11 @@ void golden_read_losses(struct golden *g, struct deem_options *o)
     o->weight_ntp = golden_real(g, "loss_weights.txt");
     o->weight_nip = golden_real(g, "loss_weights.img");
     o->weight_csr = golden_real(g, "loss_weights.sniffer");
+    const char *norm = golden_text(g, "config.nip_norm");
+    if (strcmp(norm, "all") != 0 && strcmp(norm, "valid") != 0)
+        golden_problem(g, "case.json: config.nip_norm: got \"%s\", want all or valid", norm);
+    o->nip_valid = strcmp(norm, "valid") == 0;
+    o->nip_double_normalise = golden_flag(g, "config.nip_double_normalise");
 }
 
 /* prefix + name, in the case's memory. */
@@ -84,6 +89,7 @@ static void check_targets(struct golden *g, const struct deem_config *c,
 static void read_noise(struct golden *g, const struct deem_config *c, const char *prefix,
                        enum deem_loss loss, int64_t I, struct golden_batch *b)
 {
+    const bool remap = loss == DEEM_CSR && golden_flag(g, "config.csr_t_remap");
     const int64_t k = deem_latent_side(c);
     char name[32];
     snprintf(name, sizeof name, "%s.eps", loss_names[loss]);
@@ -97,7 +103,7 @@ static void read_noise(struct golden *g, const struct deem_config *c, const char
         if (drawn[i] < 0 || drawn[i] > 999)
             golden_problem(g, "inputs.safetensors: %s: %" PRId32 " is outside 0..999", name,
                            drawn[i]);
-        b->t[loss][i] = loss == DEEM_CSR ? objective_csr_timestep(drawn[i]) : drawn[i];
+        b->t[loss][i] = remap ? objective_csr_timestep(drawn[i]) : drawn[i];
     }
     b->b.t[loss] = b->t[loss];
 }

@@ -164,24 +164,34 @@ static void write_tokenise(struct deem *m, struct wires *w)
     program_span_end(p, m->tokenise);
 }
 
-/* The picture is encoded once; each loss has its own draw from the posterior. */
+/* Moments of the pictures x as a x + b. */
+static int encode(struct deem *m, int pictures, float a, float b)
+{
+    struct program *p = m->p;
+    const int64_t three = 3;
+    const int scale = op_constant(p, ROLE_STORAGE, &three, 1, a);
+    const int shift = op_constant(p, ROLE_STORAGE, &three, 1, b);
+    return nn_vae_encode(p, &m->config.vae, "visual_tokenizer.encoder.vae.",
+                         op_scale_channels(p, pictures, scale, shift), NULL);
+}
+
+/* The picture is encoded once, as 2x - 1; each loss has its own draw from the posterior. */
 static void write_latents(struct deem *m, struct wires *w)
 {
     struct program *p = m->p;
     const int64_t I = m->shape.I, Rd = m->config.decode_side, k = deem_latent_side(&m->config);
-    const int64_t shape[] = { I, k, k, VAE_LATENT }, three = 3;
+    const int64_t shape[] = { I, k, k, VAE_LATENT };
     m->latents = program_span_begin(p, 0, "latents");
     program_part(p, "vae");
     m->image_dec = program_batch(p, "image_dec", ROLE_STORAGE, (int64_t[]){ I, 3, Rd, Rd }, 4);
     m->vae_eps[DEEM_NIP] = program_batch(p, "nip.vae_eps", ROLE_EXACT, shape, 4);
     m->vae_eps[DEEM_CSR] = program_batch(p, "csr.vae_eps", ROLE_EXACT, shape, 4);
-    const int two = op_constant(p, ROLE_STORAGE, &three, 1, 2.0f);
-    const int minus_one = op_constant(p, ROLE_STORAGE, &three, 1, -1.0f);
-    const int centred = op_scale_channels(p, op_nhwc(p, m->image_dec), two, minus_one);
-    const int moments =
-        nn_vae_encode(p, &m->config.vae, "visual_tokenizer.encoder.vae.", centred, NULL);
+    const int pictures = op_nhwc(p, m->image_dec);
+    const int moments = encode(m, pictures, 2.0f, -1.0f);
+    const bool twice = m->options.nip_double_normalise && m->options.weight_nip != 0.0;
+    const int nip_moments = twice ? encode(m, pictures, 4.0f, -3.0f) : moments;
     const float scale = m->config.vae_scale;
-    const int nip = op_posterior(p, moments, m->vae_eps[DEEM_NIP], scale);
+    const int nip = op_posterior(p, nip_moments, m->vae_eps[DEEM_NIP], scale);
     const int csr = op_posterior(p, moments, m->vae_eps[DEEM_CSR], scale);
     program_probe(p, nip, "nip.z0");
     program_probe(p, csr, "csr.z0");

@@ -50,7 +50,9 @@ struct deem_shape {
 
 struct deem_options {
     double weight_ntp, weight_nip, weight_csr; /* a term of weight 0 is not evaluated */
-    bool region_masks;  /* pictures come with region masks (stage III, or the user's) */
+    bool nip_valid;            /* L_NIP is the mean over the pictures that count, not over all */
+    bool nip_double_normalise; /* NIP's picture is normalised twice, 4x - 3: model.md 5 #2 */
+    bool region_masks;         /* pictures come with region masks (stage III, or the user's) */
     bool evaluation;    /* no losses, no backward: logits of wanted tokens, contexts, features */
     bool probes;        /* names and keeps intermediates: reference cases */
     int64_t text_chunk; /* tokens of a chunk of the head; 0: all at once */

@@ -219,6 +219,16 @@ enum status micro_batch_fill_evaluation(struct deem *m, struct runner *r,
     return fill_positions(&j, err);
 }
 
+/* What the errors of a loss are divided by: all pictures, or those that count in L_NIP. */
+static int64_t divisor_of(const struct job *j, enum deem_loss loss)
+{
+    int64_t n = j->l->I;
+    if (loss == DEEM_NIP && j->m->options.nip_valid)
+        for (int64_t i = n = 0; i < j->l->I; i++)
+            n += j->l->images[i].counts;
+    return n * VAE_LATENT * j->k * j->k;
+}
+
 static void fill_pass(const struct job *j, int64_t u, const struct pass *a)
 {
     const struct deem *m = j->m;
@@ -246,7 +256,8 @@ static void fill_pass(const struct job *j, int64_t u, const struct pass *a)
     for (int64_t s = 0; s < pixels; s++)
         weight[s] = csr ? j->region[a->image * pixels + s] : im->counts ? 1.0f : 0.0f;
     const double w = csr ? m->options.weight_csr : m->options.weight_nip;
-    ((float *)data(j, m->pass.scale))[u] = (float)(w / (double)(j->l->I * one));
+    const int64_t n = divisor_of(j, a->loss); /* 0: this pass counts nothing */
+    ((float *)data(j, m->pass.scale))[u] = n > 0 ? (float)(w / (double)n) : 0.0f;
 }
 
 /* A row that counts nothing, so that the span always runs with U of them. */
@@ -368,11 +379,10 @@ enum status micro_batch_run(struct deem *m, struct runner *r, const struct micro
         (m->picture >= 0 && run_diffusion(&j, err) != ST_OK) ||
         runner_run_span(r, m->backward, err) != ST_OK)
         return ST_FAIL;
-    const int64_t n = j.l->I * VAE_LATENT * j.k * j.k;
     *out = (struct micro_losses){
         .ntp = text_loss(&j, valid),
-        .nip = objective_mean(j.sums[DEEM_NIP], n),
-        .csr = objective_mean(j.sums[DEEM_CSR], n),
+        .nip = objective_mean(j.sums[DEEM_NIP], divisor_of(&j, DEEM_NIP)),
+        .csr = objective_mean(j.sums[DEEM_CSR], divisor_of(&j, DEEM_CSR)),
         .targets = valid,
         .pictures = j.l->I,
         .passes = j.passes,

@@ -61,8 +61,8 @@ void group_rules_from_recipe(struct group_rules *r, const struct recipe *recipe)
     r->llm = chosen(recipe->train_llm, r->llm);
     r->unet = chosen(recipe->train_unet, r->unet);
     r->head = chosen(recipe->train_head, r->head);
-    r->nip = r->stage != STAGE_3 && recipe->loss_img > 0;
-    r->csr = r->stage != STAGE_3 && recipe->loss_sniffer > 0;
+    r->nip = recipe_weight_nip(recipe) > 0;
+    r->csr = recipe_weight_csr(recipe) > 0;
     r->lr = s * recipe->lr;
     r->lr_trunk = s * recipe->lr_trunk;
     r->lr_offsets = s * recipe->lr_offsets;

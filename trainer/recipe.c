@@ -13,6 +13,7 @@ static const char *const orders[] = { "permutation", "block", NULL };
 static const char *const geometries[] = { "crop", "squash", NULL };
 static const char *const groupings[] = { "paper", "released", NULL };
 static const char *const csr_ts[] = { "remap", "uniform", NULL };
+static const char *const nip_norms[] = { "all", "valid", NULL };
 static const char *const trains[] = { "by-stage", "yes", "no", NULL };
 static const char *const policies[] = { "stop", "skip", NULL };
 
@@ -94,6 +95,10 @@ static const struct setting settings[] = {
     REAL("loss.sniffer", loss_sniffer, "5", 0, 1e6,
          "weight of L_CSR; 0: not evaluated [P, Tables 6, 7]"),
     PICK("loss.csr_t", csr_t, "remap", csr_ts, "timesteps 200..799, or all (model.md 5 #5)"),
+    PICK("loss.nip_norm", nip_norm, "all", nip_norms,
+         "L_NIP divides by all pictures, or by those with a context (model.md 5 #7)"),
+    FLAG("loss.nip_double_normalise", nip_double_normalise, "false",
+         "NIP learns 4x - 3 as the released code does; for comparison only (model.md 5 #2)"),
     PICK("optimizer.groups", groups, "released", groupings,
          "learning-rate groups (model.md 4.3): released in I, paper in II and III"),
     REAL("optimizer.lr_scale", lr_scale, "1", 0, 1e6, "multiplies every rate below"),
@@ -387,4 +392,14 @@ enum status recipe_differences(struct buffer *out, size_t *count, const struct r
 int64_t recipe_micro_batches(const struct recipe *r)
 {
     return r->batch_global / r->batch_micro;
+}
+
+double recipe_weight_nip(const struct recipe *r)
+{
+    return r->stage == STAGE_1 || r->stage == STAGE_BASELINE ? r->loss_img : 0.0;
+}
+
+double recipe_weight_csr(const struct recipe *r)
+{
+    return r->stage == STAGE_1 || r->stage == STAGE_2 ? r->loss_sniffer : 0.0;
 }

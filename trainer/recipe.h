@@ -16,6 +16,7 @@ enum recipe_mixing { MIXING_STRATIFIED, MIXING_IID };
 enum recipe_geometry { GEOMETRY_CROP, GEOMETRY_SQUASH };
 enum recipe_groups { GROUPS_PAPER, GROUPS_RELEASED };
 enum recipe_csr_t { CSR_REMAP, CSR_UNIFORM };
+enum recipe_nip_norm { NIP_ALL, NIP_VALID };
 enum recipe_nonfinite { NONFINITE_STOP, NONFINITE_SKIP };
 enum recipe_trains { TRAINS_BY_STAGE, TRAINS_YES, TRAINS_NO };
 enum recipe_damaged { DAMAGED_STOP, DAMAGED_SKIP };
@@ -73,7 +74,8 @@ struct recipe {
     const char *init_checkpoint, *init_llm, *init_convnext, *init_diffusion; /* "" = none */
     int train_trunk, train_llm, train_unet, train_head; /* enum recipe_trains */
     double loss_txt, loss_img, loss_sniffer;
-    int csr_t;
+    int csr_t, nip_norm; /* enum recipe_csr_t, recipe_nip_norm */
+    bool nip_double_normalise;
     bool mmfs_scale_actual;
     double uncond_prob, dropout, drop_path;
     double lr_scale; /* multiplies every rate */
@@ -88,6 +90,10 @@ struct recipe {
 
     struct yaml yaml; /* as read, for printing and comparing; owns the texts above */
 };
+
+/* Weights of the diffusion losses in the recipe's stage; 0: not evaluated (model.md 3.4). */
+double recipe_weight_nip(const struct recipe *r);
+double recipe_weight_csr(const struct recipe *r);
 
 /* The table and its size: for `deem train --help-recipe` and for tests. */
 const struct setting *recipe_settings(size_t *count);

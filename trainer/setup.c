@@ -119,8 +119,10 @@ void setup_losses(struct deem_options *out, const struct recipe *r)
 {
     *out = (struct deem_options){
         .weight_ntp = r->loss_txt,
-        .weight_nip = r->stage == STAGE_1 || r->stage == STAGE_BASELINE ? r->loss_img : 0.0,
-        .weight_csr = r->stage == STAGE_3 || r->stage == STAGE_BASELINE ? 0.0 : r->loss_sniffer,
+        .weight_nip = recipe_weight_nip(r),
+        .weight_csr = recipe_weight_csr(r),
+        .nip_valid = r->nip_norm == NIP_VALID,
+        .nip_double_normalise = r->nip_double_normalise,
         .region_masks = r->stage == STAGE_3,
         .text_chunk = 2048,
     };
