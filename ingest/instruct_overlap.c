@@ -8,15 +8,10 @@
 #include "core/log.h"
 #include "ingest/instruct_private.h"
 
-enum { COCO_DIGITS = 12 };
-
 /* The id in a COCO name of either tree, else -1. */
 static int64_t coco_id(const char *location)
 {
-    const char *name = picture_name_2017(location);
-    if (strspn(name, "0123456789") != COCO_DIGITS || name[COCO_DIGITS] != '.')
-        return -1;
-    return strtoll(name, NULL, 10);
+    return picture_is_coco(location) ? strtoll(picture_name_2017(location), NULL, 10) : -1;
 }
 
 bool instruct_names_picture(const struct picture_ids *list, const struct instruct_record *r)

@@ -232,7 +232,7 @@ static enum status write_record(struct exporter *x, struct json_writer *w, size_
     json_begin_object(w);
     text_member(w, "id", set, "-", in->key);
     json_key(w, "file_name");
-    json_string(w, in->original_id >= 0 && x->opt->set != MASK_SET_VG
+    json_string(w, picture_is_coco(in->file_name) && x->opt->set != MASK_SET_VG
                        ? picture_name_2017(in->file_name)
                        : in->file_name);
     json_key(w, "height");

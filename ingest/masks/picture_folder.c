@@ -32,6 +32,12 @@ const char *picture_name_2017(const char *file_name)
     return mark + 1;
 }
 
+bool picture_is_coco(const char *file_name)
+{
+    const char *name = picture_name_2017(file_name);
+    return strspn(name, "0123456789") == COCO_DIGITS && name[COCO_DIGITS] == '.';
+}
+
 static enum status no_memory(struct error *err)
 {
     return error_set(err, ST_FAIL, CAUSE_NOMEM, "list of pictures");
@@ -169,9 +175,7 @@ static int step_of(const char *name, const char *location)
 {
     if (ends_with(name, location) || ends_with(location, name))
         return 1;
-    const char *base = picture_name_2017(location);
-    const bool coco = strspn(base, "0123456789") == COCO_DIGITS && base[COCO_DIGITS] == '.';
-    return coco ? 2 : NO_STEP; /* places of one chain have equal 2017 names */
+    return picture_is_coco(location) ? 2 : NO_STEP; /* one chain has one 2017 name */
 }
 
 /* Places of one PATH come in the order of their files; members of a tar do not. */

@@ -9,6 +9,8 @@
 #ifndef DEEM_INGEST_MASKS_PICTURE_FOLDER_H
 #define DEEM_INGEST_MASKS_PICTURE_FOLDER_H
 
+#include <stdbool.h>
+
 #include "core/error.h"
 #include "core/mem.h"
 
@@ -37,5 +39,7 @@ enum status picture_folder_read(const struct found_picture *found, struct buffer
 
 /* What stands behind the last '_' of a COCO name "COCO_..._NNNNNNNNNNNN.ext", else the base name. */
 const char *picture_name_2017(const char *file_name);
+/* Whether that is twelve digits and an extension, as COCO names its pictures. */
+bool picture_is_coco(const char *file_name);
 
 #endif

@@ -1,6 +1,6 @@
 """`deem export masks` on every example and named defect of data.md 1.3 to 1.8, with its expected outcome.
 usage: export_masks.py DEEM [unittest arguments]"""
-import json, os, pickle, shutil, struct, subprocess, sys, tempfile, unittest, zlib
+import json, math, os, pickle, random, shutil, struct, subprocess, sys, tempfile, unittest, zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "samples"))
 from mat_writer import EMPTY, mat_char, mat_element, mat_file, mat_mask, mat_matrix, mat_struct
@@ -221,6 +221,15 @@ class Coco(Case):
         self.assertEqual(self.reasons()[0], {"picture-size": 1, "picture-unreadable": 1, "picture-missing": 1})
         self.assertEqual([t["file_name"] for t in self.talk], ["000000000001.jpg"])
         self.assertEqual([i["file_name"] for i in self.coco["images"]], ["COCO_train2014_000000000001.jpg"])
+
+    def test_names_of_other_pictures_keep_their_folders(self):
+        names = ["train2017/000000000001.jpg", "train2014/COCO_train2014_000000000002.jpg", "a b/\u00fc_7.JPG", "COCO_7.jpg"]
+        for name in names:
+            self.picture(name, 60, 40)
+        images = [{"id": i, "file_name": name, "width": 60, "height": 40} for i, name in enumerate(names)]
+        self.export("coco", self.write("a.json", coco_file([ann(i + 1, image_id=i) for i in range(4)], images)))
+        self.assertEqual([t["file_name"] for t in self.talk], ["000000000001.jpg", "000000000002.jpg", "a b/\u00fc_7.JPG", "COCO_7.jpg"])
+        self.assertEqual([i["file_name"] for i in self.coco["images"]], names)
 
     def many(self):
         images = [{"id": i, "file_name": f"{i:012d}.jpg", "width": 60, "height": 40} for i in range(1, 40)]
@@ -505,6 +514,15 @@ class Genome(Case):
         self.assertEqual(self.talk[0]["conversations"][1]["value"], "a kite")
 
 
+def inside(x, y, polygon):
+    """Even-odd rule."""
+    hit = False
+    for (ax, ay), (bx, by) in zip(polygon, polygon[1:] + polygon[:1]):
+        if (ay > y) != (by > y) and x < ax + (y - ay) * (bx - ax) / (by - ay):
+            hit = not hit
+    return hit
+
+
 class Vcr(Case):
     LINE = {"img_fn": "m_07/a@3.jpg", "metadata_fn": "m_07/a@3.json", "objects": ["person", "person", "car"], "question_orig": "Why is 2 near 3 ?",
             "answer_orig": "2 waits for 1 .", "rationale_orig": "1 holds the keys .", "question": ["Why", "is", [1], "near", [2], "?"], "answer_label": 0,
@@ -560,6 +578,31 @@ class Vcr(Case):
         self.run_lines(dict(base, question_orig=" ".join(str(i + 1) for i in range(n)), question=mentions), meta=meta, out="o2")
         self.assertEqual(len(self.talk[0]["annotation"]), 15)
         self.assertEqual(self.texts()[0].split()[13:17], ["<region14>", "<region15>", "person", "person"])
+
+    def test_masks_are_those_of_the_authors_grid_but_for_its_rim(self):
+        r = random.Random(5)
+        meta = {"boxes": [], "segms": [], "names": ["person"] * 12, "width": 160, "height": 120}
+        for _ in range(12):
+            cx, cy, a, b = r.uniform(40, 120), r.uniform(40, 80), r.uniform(12, 38), r.uniform(12, 38)
+            turn = sorted(r.uniform(0, 2 * math.pi) for _ in range(r.randint(8, 20)))
+            polygon = [[cx + a * math.cos(t), cy + b * math.sin(t)] for t in turn]
+            xs, ys = zip(*polygon)
+            meta["boxes"].append([min(xs), min(ys), max(xs), max(ys), 0.9])
+            meta["segms"].append([polygon])
+        self.write("pictures/m_07/a@3.json", meta)
+        self.picture("m_07/a@3.jpg", 160, 120)
+        line = dict(self.LINE, objects=meta["names"], question_orig=" ".join(str(i + 1) for i in range(12)), question=[[i] for i in range(12)], answer_orig=".", rationale_orig=".")
+        self.export("vcr", self.write("train.jsonl", json.dumps(line)))
+        self.assertEqual(len(self.talk[0]["annotation"]), 12)
+        large = 0
+        for box, (polygon,), found in zip(meta["boxes"], meta["segms"], self.talk[0]["annotation"]):
+            ours = {(k // 120, k % 120) for k, bit in enumerate(decode(found["segmentation"])) if bit}
+            x0, y0, x1, y1 = (round(v) for v in box[:4])
+            grid = {(x, y) for x in range(x0, x1) for y in range(y0, y1) if inside(x + 0.5, y + 0.5, polygon)}
+            if (x1 - x0) * (y1 - y0) > 400:
+                large += 1
+                self.assertGreaterEqual(len(ours & grid) / len(ours | grid), 0.95)
+        self.assertGreater(large, 8)
 
     def test_bad_lines_are_quarantined(self):
         self.run_lines(self.LINE, "{", "[]", dict(self.LINE, metadata_fn="m_07/none.json"), dict(self.LINE, metadata_fn="../../etc/passwd"), dict(self.LINE, objects=3), "",
