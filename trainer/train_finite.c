@@ -61,7 +61,7 @@ enum status train_skip(struct train *t, bool loss, const char *parameter, struct
     t->skipped++;
     t->skipped_in_a_row++;
     buffer_init(&records);
-    enum status st = name_records(&records, t->recipe, (const struct batch_row *)t->rows.data,
+    enum status st = name_records(&records, t->recipe, (const void *)t->rows.data,
                                   t->rows.size / sizeof(struct batch_row), err);
     const bool stop = t->recipe->nonfinite == NONFINITE_STOP;
     t->agreed = stop || t->skipped_in_a_row >= TRAIN_SKIPS_MOST;
