@@ -655,5 +655,24 @@ class Faults(Case):
         self.mmc4(os.path.join("file", "out"), code=73)
 
 
+class Bench(Case):
+    def test_the_bench_of_ingest_measures_and_cleans_up(self):
+        r = run("bench", "ingest", "--tokenizer", dump.TOKENIZER, "--folder", self.path("bench"),
+                "--documents", "16", "--side", "64", "--rounds", "1", "--largest", "1000", "--json",
+                "--quiet")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        memory, speed = [json.loads(line) for line in r.stdout.splitlines()]
+        self.assertEqual(memory["documents"], 1000)
+        self.assertGreater(memory["peak_resident_bytes"], 1 << 20)
+        self.assertEqual(speed["documents"], 16)
+        for figure in ("share_of_processor_time", "share_of_wall_time", "efficiency"):
+            self.assertGreater(speed[figure], 0)
+        self.assertEqual(os.listdir(self.dir), [])
+        os.makedirs(self.path("bench"))
+        r = run("bench", "ingest", "--tokenizer", dump.TOKENIZER, "--folder", self.path("bench"))
+        self.assertEqual(r.returncode, 73, r.stderr)
+        self.assertEqual(os.listdir(self.dir), ["bench"])
+
+
 if __name__ == "__main__":
     unittest.main()
