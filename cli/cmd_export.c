@@ -71,7 +71,7 @@ static enum status parse(int argc, char **argv, struct export_arguments *a, stru
     const struct option options[] = {
         { "set", OPTION_CHOICE, &a->set, "SET", "which set (required)", 0, 0, mask_set_names },
         { "annotations", OPTION_LIST, &a->annotations, "PATH",
-          "annotation file or folder; repeatable", 0, 0, NULL },
+          "annotation file (also .zip, .gz, .zst) or folder; repeatable", 0, 0, NULL },
         { "images", OPTION_LIST, &a->images, "PATH",
           "folder or tar of pictures, to check sizes; repeatable", 0, 0, NULL },
         { "out", OPTION_TEXT, &a->opt.out, "DIR", "where the products go", 0, 0, NULL },

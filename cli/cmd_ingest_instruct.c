@@ -51,8 +51,8 @@ static enum status parse(int argc, char **argv, struct instruct_arguments *a, st
     struct instruct_options *o = &a->o;
     const struct option options[] = {
         { "set", OPTION_CHOICE, &a->set, "SET", "which set (required)", 0, 0, instruct_set_names },
-        { "annotations", OPTION_LIST, &a->annotations, "PATH", "annotation file; repeatable", 0, 0,
-          NULL },
+        { "annotations", OPTION_LIST, &a->annotations, "PATH",
+          "annotation file (also .zip, .gz, .zst); repeatable", 0, 0, NULL },
         { "images", OPTION_LIST, &a->images, "PATH",
           "folder or tar of pictures; repeatable, searched in order", 0, 0, NULL },
         { "out", OPTION_TEXT, &o->base.out, "DATASET", "the folder to make", 0, 0, NULL },

@@ -71,10 +71,20 @@ static int compare_inputs(const void *a, const void *b)
     return order ? order : strcmp(p->file, q->file);
 }
 
+/* Without the last extension. */
+static size_t stem_size(const char *name, size_t size)
+{
+    size_t n = size;
+    while (n > 0 && name[n - 1] != '.')
+        n--;
+    return n > 1 ? n - 1 : size;
+}
+
 static enum status add_input(struct inputs *in, const char *path, struct error *err)
 {
     struct input *p = &in->list[in->count];
-    const char *base = path_base(path), *dot = strrchr(base, '.');
+    const char *base = path_base(path);
+    const size_t size = strlen(base), plain = stem_size(base, size);
     struct file_info info;
     const enum status st = file_stat(path, &info, err);
 
@@ -84,7 +94,7 @@ static enum status add_input(struct inputs *in, const char *path, struct error *
         return st;
     p->path = mem_strdup(path);
     p->file = mem_strdup(base);
-    p->name = mem_strndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+    p->name = mem_strndup(base, json_file_is_packed(path) ? stem_size(base, plain) : plain);
     p->size = info.size;
     in->count++;
     in->bytes += info.size;

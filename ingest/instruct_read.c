@@ -125,7 +125,7 @@ static uint64_t raw_hash(const struct instruct_origin *at)
     int fd = -1;
     uint64_t hash = 0;
 
-    if (at->length > 0 && at->length < (64u << 20) &&
+    if (!json_file_is_packed(at->path) && at->length > 0 && at->length < (64u << 20) &&
         buffer_reserve(&raw, (size_t)at->length, NULL) == ST_OK &&
         file_open_read(&fd, at->path, NULL, NULL) == ST_OK &&
         file_pread(fd, at->path, raw.data, (size_t)at->length, at->offset, NULL) == ST_OK)

@@ -141,11 +141,23 @@ static enum status read_pascal(struct exporter *x, struct error *err)
     return st == ST_OK ? pascal_part_read(x->store, folder, list, x->opt->split, err) : st;
 }
 
-/* Each file is told by its first bytes; a folder stands for the three of their usual names. */
+/* Whether path n is the packed form of the one before it. */
+static bool is_there_plain(char *const *paths, size_t n)
+{
+    const size_t plain = n > 0 ? strlen(paths[n - 1]) : 0;
+    return n > 0 && strncmp(paths[n], paths[n - 1], plain) == 0 &&
+           strcmp(paths[n] + plain, ".zip") == 0;
+}
+
+/* Each file is told by its first bytes; a folder stands for those of the usual names. */
 static enum status read_genome(struct exporter *x, const char *spill, struct error *err)
 {
-    static const char *const usual[] = { "image_data.json", "region_descriptions.json",
-                                         "vg_train_with_mask.json" };
+    static const char *const usual[] = {
+        "image_data.json",          "image_data.json.zip",
+        "region_descriptions.json", "region_descriptions.json.zip",
+        "vg_train_with_mask.json",  "vg_train_with_mask.json.zip",
+    };
+    enum { USUAL = sizeof usual / sizeof *usual };
     char *paths[16] = { 0 };
     size_t n = 0;
     struct visual_genome_paths p = { 0 };
@@ -154,12 +166,12 @@ static enum status read_genome(struct exporter *x, const char *spill, struct err
     for (size_t i = 0; st == ST_OK && i < x->opt->annotation_count; i++) {
         struct file_info info;
         st = file_stat(x->opt->annotations[i], &info, err);
-        for (int k = 0; st == ST_OK && k < (info.is_folder ? 3 : 1) && n < 16; k++) {
+        for (int k = 0; st == ST_OK && k < (info.is_folder ? USUAL : 1) && n < 16; k++) {
             paths[n] = info.is_folder ? path_join(x->opt->annotations[i], usual[k])
                                       : mem_strdup(x->opt->annotations[i]);
             if (!paths[n])
                 st = error_set(err, ST_FAIL, CAUSE_NOMEM, "paths");
-            else if (info.is_folder && !file_exists(paths[n]))
+            else if (info.is_folder && (!file_exists(paths[n]) || is_there_plain(paths, n)))
                 mem_free(paths[n]);
             else
                 n++;

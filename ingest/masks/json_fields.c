@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "ingest/stream.h"
 
 bool json_key_is(const struct json *j, const char *name)
 {
@@ -121,22 +122,48 @@ enum status json_field_bool(struct json *j, bool *out, bool *ok, struct error *e
     return ST_OK;
 }
 
+bool json_file_is_packed(const char *path)
+{
+    static const char *const ends[] = { ".zip", ".gz", ".zst" };
+    const size_t n = strlen(path);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (n > strlen(ends[i]) && strcmp(path + n - strlen(ends[i]), ends[i]) == 0)
+            return true;
+    return false;
+}
+
 static enum status read_piece(void *arg, uint8_t *data, size_t size, size_t *got, struct error *err)
 {
     const struct json_file *f = arg;
-    return file_read(f->fd, f->path, data, size, got, err);
+    if (!f->packed)
+        return file_read(f->fd, f->path, data, size, got, err);
+    const enum status st = stream_read(f->packed, data, size, got, err);
+    return st == ST_SKIP ? ST_FAIL : st; /* half a document is none */
+}
+
+static enum status open_packed(struct json_file *f, struct error *err)
+{
+    struct source_limits limits;
+    const char *member = NULL;
+
+    source_limits_init(&limits);
+    enum status st = stream_open(&f->packed, f->path, &limits, err);
+    if (st == ST_OK)
+        st = stream_member(f->packed, &member, err);
+    if (st == ST_END)
+        return error_set(err, ST_FAIL, CAUSE_FORMAT, "no member named like the archive");
+    return st == ST_SKIP ? ST_FAIL : st;
 }
 
 enum status json_file_open(struct json_file *f, const char *path, struct error *err)
 {
     struct json_options opt;
 
-    f->json = NULL;
-    f->path = path;
-    f->fd = -1;
+    *f = (struct json_file){ .path = path, .fd = -1 };
     json_options_init(&opt);
     opt.bom_allowed = true;
-    enum status st = file_open_read(&f->fd, path, NULL, err);
+    enum status st =
+        json_file_is_packed(path) ? open_packed(f, err) : file_open_read(&f->fd, path, NULL, err);
     if (st == ST_OK)
         st = json_open_stream(&f->json, read_piece, f, &opt, err);
     if (st != ST_OK)
@@ -147,6 +174,7 @@ enum status json_file_open(struct json_file *f, const char *path, struct error *
 void json_file_close(struct json_file *f)
 {
     json_close(&f->json);
+    stream_close(&f->packed);
     if (f->fd >= 0)
         file_close(&f->fd, f->path, NULL);
 }

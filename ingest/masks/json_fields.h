@@ -18,12 +18,15 @@ enum status json_field_numbers(struct json *j, double *out, size_t n, bool *ok, 
 /* true and false; 1 and 0 */
 enum status json_field_bool(struct json *j, bool *out, bool *ok, struct error *err);
 
-/* Where a JSON document comes from: a plain file read in pieces. Close with json_file_close. */
+/* Where a JSON document comes from: a file read in pieces, plain or, by its name, .zip (the member named
+ * like it without .zip), .gz or .zst; offsets are those of the JSON. Close with json_file_close. */
 struct json_file {
     struct json *json;
     const char *path; /* borrowed */
-    int fd;
+    int fd;           /* of a plain file, else -1 */
+    struct stream *packed;
 };
+bool json_file_is_packed(const char *path);
 enum status json_file_open(struct json_file *f, const char *path, struct error *err);
 void json_file_close(struct json_file *f);
 

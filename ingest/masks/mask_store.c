@@ -7,6 +7,7 @@
 
 #include "core/bytes.h"
 #include "core/file.h"
+#include "ingest/masks/json_fields.h"
 
 void mask_options_init(struct mask_options *opt)
 {
@@ -197,7 +198,7 @@ static bool raw_hash(const struct mask_origin *at, uint64_t *hash)
     bool ok = false;
 
     buffer_init(&raw);
-    if (at->path && at->length > 0 && at->length < (64u << 20) &&
+    if (at->path && !json_file_is_packed(at->path) && at->length > 0 && at->length < (64u << 20) &&
         buffer_reserve(&raw, (size_t)at->length, NULL) == ST_OK &&
         file_open_read(&fd, at->path, NULL, NULL) == ST_OK &&
         file_pread(fd, at->path, raw.data, (size_t)at->length, at->offset, NULL) == ST_OK) {

@@ -1,6 +1,6 @@
 """`deem export masks` on every example and named defect of data.md 1.3 to 1.8, with its expected outcome.
 usage: export_masks.py DEEM [unittest arguments]"""
-import json, math, os, pickle, random, shutil, struct, subprocess, sys, tempfile, unittest, zlib
+import json, math, os, pickle, random, shutil, struct, subprocess, sys, tempfile, unittest, zipfile, zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "samples"))
 from mat_writer import EMPTY, mat_char, mat_element, mat_file, mat_mask, mat_matrix, mat_struct
@@ -503,6 +503,22 @@ class Genome(Case):
         areas = {a["id"]: a["area"] for a in self.coco["annotations"]}
         self.assertLess(areas[8], 0.6 * 120 * 80)
         self.assertEqual(areas[9], 120 * 80)
+
+    def test_zipped_files_are_read_as_they_are_published(self):
+        regions = [{"id": 61, "regions": [self.region(8), self.region(9, box=(1, 1, "x", 2))]}]
+        self.run_all(regions)
+        plain = self.coco
+        os.makedirs(self.path("packed"))
+        for name in ("image_data.json", "region_descriptions.json"):
+            with zipfile.ZipFile(self.path("packed", name + ".zip"), "w", zipfile.ZIP_DEFLATED) as z:
+                z.write(self.path(name), name)
+        self.export("vg", self.path("packed"), out="o1")
+        self.assertEqual(self.coco, plain)
+        self.assertEqual([(r["file"], r["hash"]) for r in self.rows], [("region_descriptions.json.zip", None)])
+        with open(self.path("packed", "region_descriptions.json.zip"), "r+b") as f:
+            f.truncate(60)
+        self.export("vg", self.path("packed"), out="o2", code=65)
+        self.assertIn("region_descriptions.json.zip", self.log)
 
     def test_the_mask_file_alone_is_a_source(self):
         images = [{"id": 61, "file_name": "61.jpg", "width": 200, "height": 150}]

@@ -1,6 +1,6 @@
 """`deem ingest instruct`: every row of data.md 7.1 and the stage III files of 7.2, by the examples of 1.10.
 usage: ingest_instruct.py DEEM TOKENIZER [unittest arguments]"""
-import json, os, shutil, subprocess, sys, tarfile, tempfile, unittest
+import gzip, json, os, shutil, subprocess, sys, tarfile, tempfile, unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from export_masks import png, square, coco_file, ann
@@ -292,6 +292,16 @@ class Stage2(Case):
         self.assertEqual([r["documents"][0]["key"] for r in self.rows], ["a:a", "b:b", "b.1:b.1"])
         self.ingest("gqa", *files, self.write("w/a.json", []), code=65, out="o3")
         self.assertIn("a.json: two inputs of this name; make two datasets", self.log)
+
+    def test_packed_annotations(self):
+        self.picture("x.jpg")
+        text = json.dumps([{"image": "x.jpg", "question_id": 1, "question": "Q?", "answer": "no"}, 5])
+        with gzip.open(self.path("gqa.json.gz"), "wt") as f:
+            f.write(text)
+        self.ingest("gqa", self.path("gqa.json.gz"))
+        self.assert_answers("no")
+        self.assertEqual(self.rows[0]["documents"][0]["key"], "gqa:1")
+        self.assertEqual(self.records(), (1, {}, {"record-type": 1}))
 
     def test_a_broken_file_ends_with_65(self):
         self.ingest("llava", self.write("x.json", '[{"id":'), code=65)
