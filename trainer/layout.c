@@ -188,31 +188,25 @@ void layout_close(struct layout **lp)
     *lp = NULL;
 }
 
-/* Rules 1 to 4 of 3.1 for the target at position j of a row. */
-static bool ignored(const struct layout_batch *b, const int32_t *ids, const int32_t *mask,
-                    int64_t j)
-{
-    return ids[j] == b->ids.pad || mask[j] == 0 || ids[j] == b->ids.image || ids[j] == b->ids.bos ||
-           (ids[j] == b->ids.soi && ids[j - 1] == b->ids.bos);
-}
-
 void layout_targets(int32_t *out, const struct layout_batch *b, const int32_t *prompt,
                     bool needs_image)
 {
+    const struct label_ids ids = {
+        .bos = b->ids.bos, .pad = b->ids.pad, .soi = b->ids.soi, .image = b->ids.image
+    };
+
     for (int64_t row = 0; row < b->B; row++) {
-        const int32_t *ids = b->text_ids + row * b->L, *mask = b->mask + row * b->L;
-        bool image = ids[0] == b->ids.soi; /* a soi since the last bos */
-        for (int64_t j = 1; j < b->L; j++) {
-            image = ids[j] == b->ids.soi || (image && ids[j] != b->ids.bos);
-            const bool skip =
-                ignored(b, ids, mask, j) || (prompt && j < prompt[row]) || (needs_image && !image);
-            out[row * (b->L - 1) + j - 1] = skip ? LAYOUT_IGNORE : ids[j];
-        }
+        const struct label_row in = { .ids = b->text_ids + row * b->L,
+                                      .mask = b->mask + row * b->L,
+                                      .length = b->L,
+                                      .prompt = prompt ? prompt[row] : 0,
+                                      .needs_image = needs_image };
+        labels_text(out + row * (b->L - 1), &in, &ids);
     }
 }
 
 void layout_given_targets(int32_t *out, const int32_t *given, int64_t B, int64_t L)
 {
     for (int64_t row = 0; row < B; row++)
-        memcpy(out + row * (L - 1), given + row * L + 1, (size_t)(L - 1) * sizeof *out);
+        labels_given(out + row * (L - 1), given + row * L, L);
 }

@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "loader/labels.h"
 #include "trainer/finding.h"
 
-enum { LAYOUT_IGNORE = -100 }; /* target that counts in no loss */
+enum { LAYOUT_IGNORE = LABEL_IGNORE }; /* target that counts in no loss */
 
 struct layout_ids {
     int32_t bos, eos, pad, soi, image;
