@@ -88,6 +88,7 @@ for name in ("numpy", "torch"):
     try:
         module = __import__(name)
     except ImportError:
+        print(f"{name} is not installed: zero copy is not checked with it")
         continue
     check_array_library(name, module)
 loader.close()
