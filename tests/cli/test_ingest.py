@@ -396,6 +396,32 @@ class Pairs(Case):
                 self.assertFalse(os.path.exists(self.path(name[:-5])))
                 self.pairs(name[:-5], "--any-captions", "--captions", self.path(name))
 
+    def test_a_take_down_list_drops_pairs_by_url_key_and_picture(self):
+        members = []
+        for i in range(5):
+            members += dump.pair("00003%05d" % i, self.good[i], "a wooden boat %d" % i)
+        self.tar(members)
+        self.pairs("before")
+        sequence, = self.inspect("before")
+        gone = [i["original_hash"] for d, i in zip(sequence["documents"], sequence["images"])
+                if d["key"] == "00003:0000300004"]
+        with open(self.path("list"), "w") as f:
+            f.write("http://p.example/0000300001.jpg\n00003:0000300002\n%s\n" % gone[0])
+        self.pairs("out", "--exclude", self.path("list"))
+        records, _ = self.counts()
+        self.assertEqual(records["filtered"], {"F16-excluded": 3})
+        self.assertEqual(sorted(d["key"] for s in self.inspect() for d in s["documents"]),
+                         ["00003:0000300000", "00003:0000300003"])
+
+    def test_a_dry_run_of_pairs_prints_its_units_and_writes_nothing(self):
+        for name in ("00003.tar", "00004.tar"):
+            self.tar(dump.pair(name[:5] + "00000", self.good[0], "a wooden boat"), name)
+        r = self.pairs("out", "--dry-run")
+        self.assertEqual(os.listdir(self.dir), ["tars"])
+        for word in ("unit 000000: 00003.tar", "unit 000001: 00004.tar", "inputs: 2", "units: 2",
+                     "expected size"):
+            self.assertIn(word, r.stdout)
+
     def test_tars_of_one_name_end_in_65_with_advice(self):
         for name in ("00003.tar", "00003.again.tar"):
             self.tar(dump.pair("0000300000", self.good[0], "a wooden boat"), name)
