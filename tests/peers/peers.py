@@ -125,14 +125,16 @@ def energon(n):
                        check=True, stdout=subprocess.DEVNULL)
 
     class Encoder(energon.DefaultTaskEncoder):
-        cookers = [energon.Cooker(lambda sample: sample)]
+        cookers = [energon.Cooker(lambda sample: energon.ImageSample(
+            **energon.basic_sample_keys(sample), image=sample["jpg"]))]
         decoder = None
 
         def encode_sample(self, sample):
-            return transform(sample["jpg"])
+            sample.image = transform(sample.image)
+            return sample
 
         def batch(self, samples):
-            return collate(samples)
+            return collate([sample.image for sample in samples])
 
         def encode_batch(self, batch):
             return batch
