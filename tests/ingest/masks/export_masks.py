@@ -261,6 +261,8 @@ class Coco(Case):
         self.assertEqual({len(t["annotation"]) for t in self.talk}, {15})
         self.export("coco", a, options=["--max-instances", "10", "--seed", "1"], out="other")
         self.assertNotEqual(few, {t["id"] for t in self.talk})
+        self.export("coco", a, options=["--preset", "paper200k"], out="share")  # 31,100 of COCO
+        self.assertEqual((len(self.talk), self.manifest["options"]["preset"]), (39, "paper200k"))
 
     def test_pictures_can_be_excluded_and_compared(self):
         a = self.many()

@@ -303,6 +303,14 @@ class Stage2(Case):
         self.assertEqual(self.rows[0]["documents"][0]["key"], "gqa:1")
         self.assertEqual(self.records(), (1, {}, {"record-type": 1}))
 
+    def test_the_preset_takes_a_sets_share_of_800000(self):
+        self.picture("train2014/COCO_train2014_000000000077.jpg")
+        q = self.write("q.json", {"questions": [{"image_id": 77, "question": "Q?", "question_id": i} for i in range(600)]})
+        n = self.write("n.json", {"annotations": [{"question_id": i, "answers": [{"answer": "a"}]} for i in range(600)]})
+        self.ingest("okvqa", q, n, options=["--preset", "paper800k"])
+        self.assertEqual(self.stats["records"]["filtered"], {"max-instances": 60})
+        self.assertEqual(len(self.rows), 540)
+
     def test_a_broken_file_ends_with_65(self):
         self.ingest("llava", self.write("x.json", '[{"id":'), code=65)
         self.assertIn("x.json", self.log)
