@@ -7,14 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include "cli/bench.h"
+#include "cli/bench_bare.h"
 #include "cli/bench_dump.h"
 #include "cli/options.h"
 #include "core/file.h"
-#include "core/image.h"
 #include "core/log.h"
 #include "ingest/ingest.h"
 #include "shards/dataset.h"
@@ -39,15 +37,12 @@ struct settings {
     bool json;
 };
 
-enum part { PART_INFLATE, PART_DECODE, PART_TOKENS, PART_ZSTD, PART_WRITE, PARTS };
-static const char *const part_names[] = { "inflate", "decode", "sentencepiece", "zstd", "write" };
-
 struct stopwatch {
     double wall, cpu;
 };
 struct round {
-    struct stopwatch bare[PARTS], sum; /* one thread */
-    struct stopwatch jobs[2];          /* ingest with 1 and 2 threads */
+    struct stopwatch bare[BENCH_PARTS], sum; /* one thread */
+    struct stopwatch jobs[2];                /* ingest with 1 and 2 threads */
 };
 
 struct bench {
@@ -55,10 +50,7 @@ struct bench {
     struct bench_dump dump;
     char *out;
     struct tokenizer *tokenizer;
-    struct buffer sequences, sizes; /* encoded sequences behind each other; size_t each */
-    struct buffer dictionary;
-    uint64_t written; /* bytes of the shards */
-    int level;
+    struct bench_work work;
 };
 
 static struct stopwatch now(void)
@@ -104,128 +96,13 @@ static enum status ingest(const struct bench *b, const struct bench_dump *dump, 
 
 /* ---- the bare libraries ---- */
 
-static enum status inflate_file(void *arg, const char *relative, const struct file_info *info,
-                                struct error *err)
-{
-    static const size_t room = 1 << 18;
-    const struct bench *b = arg;
-    struct buffer file = { 0 };
-    char *path = path_join(b->dump.docs, relative);
-    uint8_t *out = mem_alloc(room);
-    z_stream z = { 0 };
-    (void)info;
-    enum status st = path && out ? file_read_all(&file, path, 0, err)
-                                 : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: inflate");
-    if (st == ST_OK && inflateInit2(&z, MAX_WBITS + 16) != Z_OK)
-        st = error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: inflate");
-    if (st == ST_OK) {
-        int result = Z_OK;
-        z.next_in = file.data;
-        z.avail_in = (uInt)file.size;
-        while (result == Z_OK) {
-            z.next_out = out;
-            z.avail_out = (uInt)room;
-            result = inflate(&z, Z_NO_FLUSH);
-        }
-        inflateEnd(&z);
-    }
-    buffer_clear(&file);
-    mem_free(out);
-    mem_free(path);
-    return st;
-}
-
-static enum status decode_file(void *arg, const char *relative, const struct file_info *info,
-                               struct error *err)
-{
-    const struct bench *b = arg;
-    struct buffer file = { 0 };
-    struct image picture = { 0 };
-    char *path = path_join(b->dump.images, relative);
-    (void)info;
-    enum status st = path ? file_read_all(&file, path, 0, err)
-                          : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: path");
-    if (st == ST_OK)
-        st = image_decode(&picture, file.data, file.size, NULL, NULL, err);
-    image_clear(&picture);
-    buffer_clear(&file);
-    mem_free(path);
-    return st;
-}
-
-static enum status encode_texts(const struct bench *b, struct error *err)
-{
-    const char *text = (const char *)b->dump.texts.data, *end = text + b->dump.texts.size;
-    struct id_list ids = { 0 };
-    enum status st = ST_OK;
-    while (text < end && st == ST_OK) {
-        const size_t size = strlen(text);
-        ids.size = 0;
-        st = tokenizer_encode_plain(b->tokenizer, &ids, text, size, err);
-        text += size + 1;
-    }
-    id_list_clear(&ids);
-    return st;
-}
-
-static enum status compress_sequences(const struct bench *b, struct error *err)
-{
-    const size_t *sizes = (const void *)b->sizes.data;
-    const uint8_t *data = b->sequences.data;
-    const size_t n = b->sizes.size / sizeof *sizes,
-                 room = ZSTD_compressBound(SAMPLE_MAX_BYTES / 64);
-    ZSTD_CCtx *z = ZSTD_createCCtx();
-    ZSTD_CDict *d = ZSTD_createCDict(b->dictionary.data, b->dictionary.size, b->level);
-    void *out = mem_alloc(room);
-    enum status st =
-        z && d && out ? ST_OK : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: zstd");
-    for (size_t i = 0; i < n && st == ST_OK; i++) {
-        const size_t got = ZSTD_compress_usingCDict(z, out, room, data, sizes[i], d);
-        if (ZSTD_isError(got))
-            st = error_set(err, ST_FAIL, CAUSE_INTERNAL, "zstd: %s", ZSTD_getErrorName(got));
-        data += sizes[i];
-    }
-    ZSTD_freeCCtx(z);
-    ZSTD_freeCDict(d);
-    mem_free(out);
-    return st;
-}
-
-static enum status write_bytes(const struct bench *b, struct error *err)
-{
-    enum { BLOCK = 1 << 20 };
-    char *path = str_format("%s/written", b->dump.folder);
-    uint8_t *block = mem_calloc(1, BLOCK);
-    int fd = -1;
-    enum status st = path && block ? file_open_write(&fd, path, err)
-                                   : error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: write");
-    for (uint64_t left = b->written; left > 0 && st == ST_OK;) {
-        const size_t size = left < BLOCK ? (size_t)left : BLOCK;
-        st = file_write(fd, path, block, size, err);
-        left -= size;
-    }
-    if (st == ST_OK)
-        st = file_sync(fd, path, err);
-    if (fd >= 0 && file_close(&fd, path, err) != ST_OK)
-        st = ST_FAIL;
-    if (path)
-        file_remove(path, NULL);
-    mem_free(path);
-    mem_free(block);
-    return st;
-}
-
 static enum status run_bare(struct bench *b, struct round *r, struct error *err)
 {
     enum status st = ST_OK;
     r->sum = (struct stopwatch){ 0 };
-    for (int i = 0; i < PARTS && st == ST_OK; i++) {
+    for (int i = 0; i < BENCH_PARTS && st == ST_OK; i++) {
         const struct stopwatch begin = now();
-        st = i == PART_INFLATE  ? file_walk(b->dump.docs, inflate_file, b, err)
-             : i == PART_DECODE ? file_walk(b->dump.images, decode_file, b, err)
-             : i == PART_TOKENS ? encode_texts(b, err)
-             : i == PART_ZSTD   ? compress_sequences(b, err)
-                                : write_bytes(b, err);
+        st = bench_bare((enum bench_part)i, &b->work, err);
         r->bare[i] = since(begin);
         r->sum.wall += r->bare[i].wall;
         r->sum.cpu += r->bare[i].cpu;
@@ -243,19 +120,19 @@ static enum status gather_shard(struct bench *b, const struct dataset *d, uint32
     struct sample s;
     arena_init(&arena, 0);
     enum status st = dataset_shard(d, shard, &r, err);
-    if (st == ST_OK && b->dictionary.size == 0)
-        st = shard_reader_dictionary(r, &b->dictionary, err);
+    if (st == ST_OK && b->work.dictionary.size == 0)
+        st = shard_reader_dictionary(r, &b->work.dictionary, err);
     for (uint64_t i = 0; st == ST_OK && i < shard_reader_sequences(r); i++) {
         const struct sample_slot slot = shard_facts_slot(shard_reader_facts(r));
-        const size_t before = b->sequences.size;
+        const size_t before = b->work.sequences.size;
         st = shard_reader_sequence(r, i, &s, &arena, err);
         if (st == ST_OK)
-            st = sample_encode(&b->sequences, &s, &slot, err);
-        const size_t size = b->sequences.size - before;
+            st = sample_encode(&b->work.sequences, &s, &slot, err);
+        const size_t size = b->work.sequences.size - before;
         if (st == ST_OK)
-            st = buffer_append(&b->sizes, &size, sizeof size, err);
+            st = buffer_append(&b->work.sizes, &size, sizeof size, err);
     }
-    b->written += r ? shard_reader_file_size(r) : 0;
+    b->work.written += r ? shard_reader_file_size(r) : 0;
     shard_reader_close(&r);
     arena_clear(&arena);
     return st;
@@ -266,7 +143,7 @@ static enum status gather(struct bench *b, struct error *err)
     struct shard_writer_options defaults;
     struct dataset *d = NULL;
     shard_writer_options_init(&defaults);
-    b->level = defaults.zstd_level;
+    b->work.level = defaults.zstd_level;
     enum status st = dataset_open(&d, b->out, err);
     for (uint32_t i = 0; st == ST_OK && i < dataset_manifest(d)->shard_count; i++)
         st = gather_shard(b, d, i, err);
@@ -347,9 +224,9 @@ static void report(const struct bench *b, const struct round *rounds)
            pictures / one.median, mb / one.median);
     printf("  2 threads %8.1f documents/s %8.1f pictures/s %8.1f MB/s\n", documents / two.median,
            pictures / two.median, mb / two.median);
-    for (int i = 0; i < PARTS; i++)
-        printf("  bare %-14s %8.3f s of processor (last round)\n", part_names[i],
-               rounds[n - 1].bare[i].cpu);
+    for (int i = 0; i < BENCH_PARTS; i++)
+        printf("  bare %-14s %8.3f s of processor (last round)\n",
+               bench_part_name((enum bench_part)i), rounds[n - 1].bare[i].cpu);
     printf("  bare sum            %8.3f s, ingest %.3f s\n", rounds[n - 1].sum.cpu,
            rounds[n - 1].jobs[0].cpu);
     print_spread("ingest by bare sum, processor", spread_of(rounds, n, share_of_processor));
@@ -369,6 +246,8 @@ static enum status measure_speed(struct bench *b, struct error *err)
     enum status st = bench_dump_make(&b->dump, b->s->folder, &o, err);
     if (st == ST_OK)
         st = tokenizer_open(&b->tokenizer, b->s->tokenizer, NULL, err);
+    b->work.dump = &b->dump;
+    b->work.tokenizer = b->tokenizer;
     if (st == ST_OK) /* also fills the page cache */
         st = ingest(b, &b->dump, 2, &rounds[0].jobs[1], err);
     if (st == ST_OK)
@@ -425,9 +304,9 @@ static enum status run(const struct settings *s, struct error *err)
     if (st == ST_OK || err->cause != CAUSE_CREATE)
         file_remove_tree(b.out, NULL);
     tokenizer_close(&b.tokenizer);
-    buffer_clear(&b.sequences);
-    buffer_clear(&b.sizes);
-    buffer_clear(&b.dictionary);
+    buffer_clear(&b.work.sequences);
+    buffer_clear(&b.work.sizes);
+    buffer_clear(&b.work.dictionary);
     mem_free(b.out);
     return st;
 }
