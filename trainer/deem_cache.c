@@ -14,6 +14,7 @@ struct deem_cache {
     const struct deem_options *options;
     struct params *params;
     struct placement *where;
+    struct runner_arena arena; /* one for all entries: they run by turns */
     int entries;
     uint64_t clock;
     struct entry entry[DEEM_CACHE_MAX];
@@ -51,6 +52,7 @@ void deem_cache_close(struct deem_cache **c)
         return;
     for (int i = 0; i < (*c)->entries; i++)
         drop(&(*c)->entry[i]);
+    runner_arena_clear(&(*c)->arena);
     mem_free(*c);
     *c = NULL;
 }
@@ -75,7 +77,7 @@ enum status deem_cache_get(struct deem_cache *c, const struct deem_shape *shape,
         drop(oldest);
         if (deem_open(&oldest->m, c->config, shape, c->options, c->params, err) != ST_OK ||
             params_allocate(c->params, err) != ST_OK ||
-            runner_open(&oldest->r, oldest->m->p, c->where, err) != ST_OK) {
+            runner_open_in(&oldest->r, oldest->m->p, c->where, &c->arena, err) != ST_OK) {
             drop(oldest);
             return ST_FAIL;
         }
@@ -89,8 +91,8 @@ enum status deem_cache_get(struct deem_cache *c, const struct deem_shape *shape,
 
 int64_t deem_cache_bytes(const struct deem_cache *c)
 {
-    int64_t bytes = 0;
+    int64_t bytes = c->arena.bytes;
     for (int i = 0; i < c->entries; i++)
-        bytes += c->entry[i].used ? runner_bytes(c->entry[i].r) : 0;
+        bytes += c->entry[i].used ? runner_batch_bytes(c->entry[i].r) : 0;
     return bytes;
 }

@@ -1,4 +1,4 @@
-/* trainer/deem_cache.h: built models with their plans and memory, by shape. A training run meets few
+/* trainer/deem_cache.h: built models with their plans, by shape, in one arena. A training run meets few
  * shapes (rows are padded to the recipe's length, pictures to a bucket), so the least recently used one
  * goes when the cache is full. One thread. */
 #ifndef DEEM_TRAINER_DEEM_CACHE_H

@@ -17,7 +17,9 @@ struct runner {
     enum dtype storage;
     bool apart; /* the tensors lie in a device's memory, with mirrors here */
     struct kctx cpu;
-    uint8_t *arena, *batch;
+    struct runner_arena own, *arena; /* the one in use: its own, or shared */
+    const uint8_t *settled;          /* the arena's data that the views point into */
+    uint8_t *batch;
     int64_t batch_bytes;
     struct view *views;           /* by tensor: what kernels get */
     struct runner_seconds *times; /* by node, borrowed; NULL: nobody asks */
@@ -28,26 +30,45 @@ struct runner {
     bool *stale; /* by root: the copy on the other side is older */
 };
 
-static enum status allocate(struct runner *r, uint8_t **out, int64_t bytes, const char *what,
+static enum status allocate(struct device *device, uint8_t **out, int64_t bytes, const char *what,
                             struct error *err)
 {
     const size_t size = bytes > 0 ? (size_t)bytes : RUNNER_ALIGN;
     void *data = NULL;
     enum status st = ST_OK;
-    if (r->device)
-        st = device_alloc(r->device, &data, size, what, err);
+    if (device)
+        st = device_alloc(device, &data, size, what, err);
     else if (!(data = mem_alloc_aligned(RUNNER_ALIGN, size)))
         st = error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: %s of %zu bytes", what, size);
     *out = data;
     return st;
 }
 
-static void release(struct runner *r, void *data)
+static void release(struct device *device, void *data)
 {
-    if (r->device)
-        device_free(r->device, data);
+    if (device)
+        device_free(device, data);
     else
         mem_free(data);
+}
+
+void runner_arena_clear(struct runner_arena *a)
+{
+    if (a->data)
+        release(a->device, a->data);
+    *a = (struct runner_arena){ 0 };
+}
+
+static enum status arena_reserve(struct runner_arena *a, struct device *device, int64_t bytes,
+                                 struct error *err)
+{
+    if (a->data && a->bytes >= bytes)
+        return ST_OK;
+    runner_arena_clear(a);
+    a->device = device;
+    const enum status st = allocate(device, &a->data, bytes, "arena", err);
+    a->bytes = st == ST_OK ? bytes : 0;
+    return st;
 }
 
 static size_t element_bytes(const struct runner *r, const struct tensor *t)
@@ -73,7 +94,7 @@ static enum status make_batch(struct runner *r, struct error *err)
             bytes += batch_bytes(r, &r->p->tensors[t]);
     bytes = bytes > 0 ? bytes : RUNNER_ALIGN;
     r->batch_bytes = bytes;
-    if (allocate(r, &r->batch, bytes, "batch", err) != ST_OK)
+    if (allocate(r->device, &r->batch, bytes, "batch", err) != ST_OK)
         return ST_FAIL;
     if (r->device)
         return device_clear(r->device, r->batch, (size_t)bytes, err);
@@ -105,18 +126,19 @@ static void *root_data(const struct runner *r, int t, int64_t *batch_used)
         *batch_used += batch_bytes(r, x);
         return at;
     case PLACE_ARENA:
-        return item < 0 ? NULL : r->arena + r->plan->items[item].offset;
+        return item < 0 ? NULL : r->arena->data + r->plan->items[item].offset;
     }
     return NULL;
 }
 
-/* Bases have smaller ids than the views into them, so one pass suffices. */
-static enum status make_views(struct runner *r, struct error *err)
+/* Views of all tensors where they lie now. Bases have smaller ids than the views into them, so one pass
+ * suffices. */
+static void settle(struct runner *r)
 {
     int64_t batch_used = 0;
-    r->views = mem_calloc((size_t)r->p->n_tensors, sizeof *r->views);
-    if (!r->views)
-        return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: views");
+    if (r->settled == r->arena->data)
+        return;
+    r->settled = r->arena->data;
     for (int t = 1; t < r->p->n_tensors; t++) {
         const struct tensor *x = &r->p->tensors[t];
         struct view *v = &r->views[t];
@@ -130,6 +152,14 @@ static enum status make_views(struct runner *r, struct error *err)
             v->data = base + (size_t)x->offset * element_bytes(r, x);
         }
     }
+}
+
+static enum status make_views(struct runner *r, struct error *err)
+{
+    r->views = mem_calloc((size_t)r->p->n_tensors, sizeof *r->views);
+    if (!r->views)
+        return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: views");
+    settle(r);
     return ST_OK;
 }
 
@@ -238,15 +268,22 @@ static void place(struct runner *r, struct placement *where)
 enum status runner_open(struct runner **out, const struct program *p, struct placement *where,
                         struct error *err)
 {
+    return runner_open_in(out, p, where, NULL, err);
+}
+
+enum status runner_open_in(struct runner **out, const struct program *p, struct placement *where,
+                           struct runner_arena *arena, struct error *err)
+{
     struct runner *r = mem_calloc(1, sizeof *r);
     *out = NULL;
     if (!r)
         return error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: runner");
     r->p = p;
+    r->arena = arena ? arena : &r->own;
     place(r, where);
     if (planner_open(&r->plan, p, r->storage, err) != ST_OK || check_kernels(r, err) != ST_OK ||
         (where && placement_allocate(where, err) != ST_OK) ||
-        allocate(r, &r->arena, r->plan->arena_bytes, "arena", err) != ST_OK ||
+        arena_reserve(r->arena, r->device, r->plan->arena_bytes, err) != ST_OK ||
         make_batch(r, err) != ST_OK || make_views(r, err) != ST_OK ||
         (r->apart && make_mirrors(r, err) != ST_OK)) {
         runner_close(&r);
@@ -262,8 +299,9 @@ void runner_close(struct runner **rp)
     if (!r)
         return;
     planner_close(&r->plan);
-    release(r, r->arena);
-    release(r, r->batch);
+    runner_arena_clear(&r->own);
+    if (r->batch)
+        release(r->device, r->batch);
     if (r->apart)
         device_free_host(r->device, r->mirror_block);
     mem_free(r->mirrors);
@@ -301,6 +339,7 @@ static enum status run_timed(struct runner *r, const struct node *n, struct erro
 
 enum status runner_run(struct runner *r, int begin, int end, struct error *err)
 {
+    settle(r);
     if (r->apart && copy_stale(r, true, err) != ST_OK)
         return ST_FAIL;
     for (int i = begin; i < end; i++) {
@@ -317,6 +356,7 @@ enum status runner_run_span(struct runner *r, int span, struct error *err)
 
 void *runner_data(struct runner *r, int t)
 {
+    settle(r);
     if (!r->apart)
         return r->views[t].data;
     if (r->mirrors[t] && r->p->tensors[t].place == PLACE_BATCH)
@@ -331,9 +371,9 @@ struct runner_seconds *runner_watch(struct runner *r, struct runner_seconds *tim
     return before;
 }
 
-int64_t runner_bytes(const struct runner *r)
+int64_t runner_batch_bytes(const struct runner *r)
 {
-    return r->plan->arena_bytes + r->batch_bytes;
+    return r->batch_bytes;
 }
 
 const struct memory_plan *runner_plan(const struct runner *r)

@@ -23,6 +23,17 @@ struct runner;
  * more. */
 enum status runner_open(struct runner **out, const struct program *p, struct placement *where,
                         struct error *err);
+/* The memory of arena tensors, for runners that work by turns: as large as the largest needs. What a runner
+ * keeps is valid until another one of the arena opens or runs. Empty: all zero. */
+struct runner_arena {
+    uint8_t *data;
+    int64_t bytes;
+    struct device *device; /* NULL: the host */
+};
+void runner_arena_clear(struct runner_arena *a);
+/* As runner_open; `arena` must outlive the runner, be of the same placement, and may be shared. */
+enum status runner_open_in(struct runner **out, const struct program *p, struct placement *where,
+                           struct runner_arena *arena, struct error *err);
 void runner_close(struct runner **r);
 /* Runs nodes [begin, end). ST_FAIL names the node. */
 enum status runner_run(struct runner *r, int begin, int end, struct error *err);
@@ -37,8 +48,8 @@ struct runner_seconds {
 /* From now on what every node takes is added to times[node], NULL: no longer. Returns the array before. A
  * device's kernels are launched, not waited for. */
 struct runner_seconds *runner_watch(struct runner *r, struct runner_seconds *times);
-/* Of the arena and the batch tensors, bytes. */
-int64_t runner_bytes(const struct runner *r);
+/* Of the batch tensors, bytes. */
+int64_t runner_batch_bytes(const struct runner *r);
 const struct memory_plan *runner_plan(const struct runner *r);
 
 #endif
