@@ -109,7 +109,7 @@ def litdata(n):
     class Pictures(lit.StreamingDataset):
         def __getitem__(self, i):
             return transform(super().__getitem__(i)["jpg"])
-    loader = lit.StreamingDataLoader(Pictures(str(where), shuffle=False), BATCH, num_workers=workers,
+    loader = lit.StreamingDataLoader(Pictures(str(where), shuffle=False), batch_size=BATCH, num_workers=workers,
                                      collate_fn=collate, persistent_workers=True)
     return sum(count(loader) for _ in range(n))
 
