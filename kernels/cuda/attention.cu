@@ -169,26 +169,24 @@ enum status attention_fwd_cuda(struct kctx *k, const struct view *out, const str
                                const void *attrs, struct error *err)
 {
     struct attention_call c;
+    bool done = false;
     if (!attention_call_of(&c, &in[0], &in[1], &in[2], &in[3], &in[4], &in[5],
                            (const struct attention_attrs *)attrs) ||
         !view_float(&out[0], view_count(&in[0])) || !view_maybe_f32(&out[1], c.B * c.H * c.Lq))
         return check_refuse("attention", out, 2, in, 6, err);
     c.o = ref_of(&out[0]);
     c.lse = (float *)out[1].data;
+    if (attention_is_long(&c) && attention_products_fwd(k, &c, &done, err) != ST_OK)
+        return ST_FAIL;
+    if (done)
+        return launched("attention", err);
     LAUNCH(k, attention_fwd, blocks_for(c.B * c.H * ((c.Lq + ROWS - 1) / ROWS), 1), ROWS * WARP, 0,
            c);
     return launched("attention", err);
 }
 
-struct bwd_call {
-    struct attention_call c;
-    struct ref go, dq, dk, dv;
-    float *delta; /* [B,H,Lq]: do . o */
-    float beta_dq, beta_dk, beta_dv;
-};
-
 /* A warp to a query and head. */
-static __global__ void attention_delta(const struct bwd_call w)
+static __global__ void attention_delta(const struct attention_grads w)
 {
     const struct attention_call &c = w.c;
     const int lane = (int)threadIdx.x % WARP;
@@ -209,7 +207,7 @@ static __global__ void attention_delta(const struct bwd_call w)
 struct pair {
     float p, ds;
 };
-__device__ static inline struct pair pair_of(const struct bwd_call &w, struct draws *d,
+__device__ static inline struct pair pair_of(const struct attention_grads &w, struct draws *d,
                                              const struct place &at, int64_t i, int64_t j, float s,
                                              float dp)
 {
@@ -230,7 +228,7 @@ __device__ static inline struct pair pair_of(const struct bwd_call &w, struct dr
 }
 
 /* A warp to a query. */
-static __global__ void attention_dq(const struct bwd_call w)
+static __global__ void attention_dq(const struct attention_grads w)
 {
     __shared__ float rows[ROWS][CHUNK + 1], tile[TILE][CHUNK + 1];
     const struct attention_call &c = w.c;
@@ -259,7 +257,7 @@ static __global__ void attention_dq(const struct bwd_call w)
 }
 
 /* A warp to a key; dk and dv one after the other, so that a warp holds one of them. */
-static __global__ void attention_dkv(const struct bwd_call w, int values)
+static __global__ void attention_dkv(const struct attention_grads w, int values)
 {
     __shared__ float rows[ROWS][CHUNK + 1], tile[TILE][CHUNK + 1];
     const struct attention_call &c = w.c;
@@ -294,7 +292,8 @@ enum status attention_bwd_cuda(struct kctx *k, const struct view *out, const str
                                const void *attrs, struct error *err)
 {
     const struct attention_attrs *at = (const struct attention_attrs *)attrs;
-    struct bwd_call w;
+    struct attention_grads w;
+    bool done = false;
     memset(&w, 0, sizeof w);
     if (!attention_call_of(&w.c, &in[1], &in[2], &in[3], &in[6], &in[7], &in[8], at) ||
         in[2].shape[0] != w.c.B || !view_float(&in[0], view_count(&in[1])) ||
@@ -320,6 +319,12 @@ enum status attention_bwd_cuda(struct kctx *k, const struct view *out, const str
     w.beta_dk = at->beta_dk;
     w.beta_dv = at->beta_dv;
     LAUNCH(k, attention_delta, blocks_for(points, ROWS), ROWS * WARP, 0, w);
+    const size_t used = ((size_t)points * sizeof(float) + 255) / 256 * 256;
+    if (attention_is_long(&w.c) && w.go.f32 == w.c.q.f32 && used < k->scratch_bytes &&
+        attention_products_bwd(k, &w, used, &done, err) != ST_OK)
+        return ST_FAIL;
+    if (done)
+        return launched("attention_bwd", err);
     if (out[0].data)
         LAUNCH(k, attention_dq, blocks_for(heads * ((w.c.Lq + ROWS - 1) / ROWS), 1), ROWS * WARP, 0,
                w);

@@ -20,6 +20,22 @@ bool attention_call_of(struct attention_call *c, const struct view *q, const str
                        const struct view *v, const struct view *first, const struct view *count,
                        const struct view *draws, const struct attention_attrs *at);
 
+/* The gradients of a call; each may be left out. */
+struct attention_grads {
+    struct attention_call c;
+    struct ref go, dq, dk, dv;
+    float *delta; /* [B,H,Lq]: do . o */
+    float beta_dq, beta_dk, beta_dv;
+};
+
+/* attention_products.cu: whether products of matrices pay, and both ways by them. *done is false where the workspace
+ * is too small; its first `used` bytes stay as they are. */
+bool attention_is_long(const struct attention_call *c);
+enum status attention_products_fwd(struct kctx *k, const struct attention_call *c, bool *done,
+                                   struct error *err);
+enum status attention_products_bwd(struct kctx *k, const struct attention_grads *g, size_t used,
+                                   bool *done, struct error *err);
+
 /* Keys [begin, end) that query i of row b sees. */
 __device__ static inline void attention_visible(int64_t *begin, int64_t *end,
                                                 const struct attention_call &c, int64_t b,

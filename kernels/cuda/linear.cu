@@ -13,8 +13,9 @@ static bool sizes_fit(const struct view *x, const struct view *y, const struct v
 }
 
 /* C [M,N] = op(A) op(B) of row-major matrices. */
-static struct product product_of(const struct view *a, int trans_a, const struct view *b,
-                                 int trans_b, const struct view *c, int64_t K, float beta)
+static struct product product_of(const struct kctx *k, const struct view *a, int trans_a,
+                                 const struct view *b, int trans_b, const struct view *c, int64_t K,
+                                 float beta)
 {
     struct product p = {};
     p.trans_a = trans_a;
@@ -30,6 +31,8 @@ static struct product product_of(const struct view *a, int trans_a, const struct
     p.ldb = view_last(b);
     p.ldc = p.N;
     p.alpha = 1.0f;
+    p.room = k->scratch;
+    p.room_bytes = k->scratch_bytes;
     p.beta = beta;
     return p;
 }
@@ -40,7 +43,7 @@ enum status linear_fwd_cuda(struct kctx *k, const struct view *out, const struct
     const struct linear_attrs *at = (const struct linear_attrs *)attrs;
     if (!sizes_fit(&in[0], &out[0], &in[1]) || !view_maybe_float(&in[2], view_last(&out[0])))
         return check_refuse("linear", out, 1, in, 3, err);
-    struct product p = product_of(&in[0], 0, &in[1], 1, &out[0], view_last(&in[0]), at->beta);
+    struct product p = product_of(k, &in[0], 0, &in[1], 1, &out[0], view_last(&in[0]), at->beta);
     p.bias = ref_of(&in[2]);
     return product_run(k, &p, "linear", err);
 }
@@ -51,7 +54,8 @@ enum status linear_dx_cuda(struct kctx *k, const struct view *out, const struct 
     const struct linear_attrs *at = (const struct linear_attrs *)attrs;
     if (!sizes_fit(&out[0], &in[0], &in[1]))
         return check_refuse("linear_dx", out, 1, in, 2, err);
-    const struct product p = product_of(&in[0], 0, &in[1], 0, &out[0], view_last(&in[0]), at->beta);
+    const struct product p =
+        product_of(k, &in[0], 0, &in[1], 0, &out[0], view_last(&in[0]), at->beta);
     return product_run(k, &p, "linear_dx", err);
 }
 
@@ -61,7 +65,8 @@ enum status linear_dw_cuda(struct kctx *k, const struct view *out, const struct 
     const struct linear_attrs *at = (const struct linear_attrs *)attrs;
     if (!sizes_fit(&in[1], &in[0], &out[0]))
         return check_refuse("linear_dw", out, 1, in, 2, err);
-    const struct product p = product_of(&in[0], 1, &in[1], 0, &out[0], view_rows(&in[0]), at->beta);
+    const struct product p =
+        product_of(k, &in[0], 1, &in[1], 0, &out[0], view_rows(&in[0]), at->beta);
     return product_run(k, &p, "linear_dw", err);
 }
 

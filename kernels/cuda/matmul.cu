@@ -43,6 +43,8 @@ enum status matmul_fwd_cuda(struct kctx *k, const struct view *out, const struct
     p.step_b = batch_b == 1 ? 0 : p.K * p.N;
     p.step_c = p.M * p.N;
     p.alpha = at->alpha;
+    p.room = k->scratch;
+    p.room_bytes = k->scratch_bytes;
     p.beta = at->beta;
     return product_run(k, &p, "matmul", err);
 }

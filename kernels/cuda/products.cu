@@ -62,16 +62,95 @@ static __global__ void add_bias(const struct product p)
     }
 }
 
-enum status product_run(struct kctx *k, const struct product *p, const char *op, struct error *err)
+static __global__ void widen(float *y, struct ref x, int64_t n)
+{
+    const struct ref to = { y, 1, 1 };
+    FOR_GROUPS(i, n)
+    {
+        float v[GROUP];
+        get8(v, x, i, n);
+        put8(to, i, n, v);
+    }
+}
+
+/* C = beta C + x + bias, x [batch M,N]. */
+static __global__ void store_product(const struct product p, const float *x)
+{
+    FOR_ITEMS(i, p.M * p.N * p.batch)
+    {
+        const int64_t b = i / (p.M * p.N), m = i / p.N % p.M, n = i % p.N;
+        ref_blend(p.C, b * p.step_c + m * p.ldc + n,
+                  x[i] + (p.bias.data ? ref_get(p.bias, n) : 0.0f), p.beta);
+    }
+}
+
+/* Elements from the first to the last of an operand of `rows` rows. */
+static int64_t span_of(const struct product *p, int64_t rows, int64_t cols, int64_t ld,
+                       int64_t step)
+{
+    return (p->batch - 1) * step + (rows - 1) * ld + cols;
+}
+
+/* Takes `bytes` of the room, or NULL. */
+static float *take(struct product *p, int64_t floats)
+{
+    const size_t bytes = ((size_t)floats * sizeof(float) + 255) / 256 * 256;
+    if (bytes > p->room_bytes)
+        return NULL;
+    float *at = (float *)p->room;
+    p->room = (char *)p->room + bytes;
+    p->room_bytes -= bytes;
+    return at;
+}
+
+static bool widened(struct kctx *k, struct product *q, struct ref *x, int64_t span)
+{
+    float *wide = x->f32 ? NULL : take(q, span);
+    if (x->f32)
+        return true;
+    if (!wide)
+        return false;
+    LAUNCH(k, widen, group_blocks(span), THREADS, 0, wide, *x, span);
+    const struct ref r = { wide, 1, 1 };
+    *x = r;
+    return true;
+}
+
+/* *q is *p with float32 operands where the library does not take their types as they are; *narrow is where its
+ * result lies then if C is bf16. False: the room is too small. */
+static bool one_type(struct kctx *k, const struct product *p, struct product *q, float **narrow)
+{
+    *q = *p;
+    *narrow = NULL;
+    if (p->A.f32 == p->B.f32 && (!p->A.f32 || p->C.f32))
+        return true;
+    if (!p->C.f32 && !(*narrow = take(q, p->M * p->N * p->batch)))
+        return false;
+    if (!widened(
+            k, q, &q->A,
+            span_of(p, p->trans_a ? p->K : p->M, p->trans_a ? p->M : p->K, p->lda, p->step_a)) ||
+        !widened(k, q, &q->B,
+                 span_of(p, p->trans_b ? p->N : p->K, p->trans_b ? p->K : p->N, p->ldb, p->step_b)))
+        return false;
+    if (*narrow) {
+        const struct ref r = { *narrow, 1, 1 }, none = { NULL, 0, 0 };
+        q->C = r;
+        q->ldc = p->N;
+        q->step_c = p->M * p->N;
+        q->beta = 0.0f;
+        q->bias = none;
+    }
+    return true;
+}
+
+static enum status run_alike(struct kctx *k, const struct product *p, const char *op,
+                             struct error *err)
 {
     struct product bare = *p;
     bool done = false;
-
-    if (p->M == 0 || p->N == 0 || p->batch == 0)
-        return ST_OK;
     if (p->bias.data && p->bias.f32 != p->C.f32)
         bare.bias.data = NULL;
-    if (p->K > 0 && product_lt(k, &bare, &done, err) != ST_OK)
+    if (product_lt(k, &bare, &done, err) != ST_OK)
         return error_prefix(err, ST_FAIL, "%s", op);
     if (!done) {
         const int64_t tiles = ((p->N + TILE - 1) / TILE) * ((p->M + TILE - 1) / TILE) * p->batch;
@@ -79,5 +158,25 @@ enum status product_run(struct kctx *k, const struct product *p, const char *op,
     } else if (p->bias.data && !bare.bias.data) {
         LAUNCH(k, add_bias, blocks_for(p->M * p->N * p->batch, THREADS), THREADS, 0, *p);
     }
+    return launched(op, err);
+}
+
+enum status product_run(struct kctx *k, const struct product *p, const char *op, struct error *err)
+{
+    struct product q;
+    float *narrow = NULL;
+
+    if (p->M == 0 || p->N == 0 || p->batch == 0)
+        return ST_OK;
+    if (p->K == 0 || !one_type(k, p, &q, &narrow)) {
+        const int64_t tiles = ((p->N + TILE - 1) / TILE) * ((p->M + TILE - 1) / TILE) * p->batch;
+        LAUNCH(k, product_plain, blocks_for(tiles, 1), THREADS, 0, *p);
+        return launched(op, err);
+    }
+    if (run_alike(k, &q, op, err) != ST_OK)
+        return ST_FAIL;
+    if (narrow)
+        LAUNCH(k, store_product, blocks_for(p->M * p->N * p->batch, THREADS), THREADS, 0, *p,
+               narrow);
     return launched(op, err);
 }

@@ -1,5 +1,6 @@
 /* kernels/cuda/products_private.cuh: matrix products of row-major operands. cuBLASLt does them; a plain kernel
- * serves what it has no algorithm for. float32 operands are multiplied in float32, never in TF32. */
+ * serves what it has no algorithm for. float32 operands are multiplied in float32, never in TF32; where one operand
+ * is bf16 and the other float32, the first is widened. */
 #ifndef DEEM_KERNELS_CUDA_PRODUCTS_PRIVATE_CUH
 #define DEEM_KERNELS_CUDA_PRODUCTS_PRIVATE_CUH
 
@@ -14,6 +15,8 @@ struct product {
     int64_t lda, ldb, ldc, step_a, step_b, step_c;
     float alpha, beta;
     struct ref bias; /* [N], added to each row; left out: none */
+    void *room;      /* workspace for operands of mixed types; NULL: the plain kernel takes them */
+    size_t room_bytes;
 };
 enum status products_open(void **lt, struct error *err);
 void products_close(void **lt);

@@ -34,6 +34,10 @@ static const struct attention_case attention_cases[] = {
     { "shared keys", 3, 9, 33, 2, 64, 0, 0, 1, 0.0f },
     { "a model's tiles", 1, 130, 200, 2, 64, 0, 0, 0, 0.0f },
     { "a model's causal tiles", 1, 200, 200, 1, 128, 1, 0, 0, 0.0f },
+    { "long rows with windows", 3, 150, 140, 2, 8, 1, 1, 0, 0.0f },
+    { "long rows with dropout", 2, 130, 140, 1, 8, 0, 0, 0, 0.2f },
+    { "long rows, shared keys", 2, 130, 140, 2, 16, 0, 0, 1, 0.0f },
+    { "more scores than the workspace holds", 1, 350, 400, 1, 8, 1, 0, 0, 0.0f },
 };
 
 /* first, count, draws */
@@ -206,5 +210,5 @@ int main(void)
         cmocka_unit_test(attention_agrees),
         cmocka_unit_test(sampling_agrees),
     };
-    return trial_main(tests, sizeof tests / sizeof *tests, "attention");
+    return trial_main(tests, sizeof tests / sizeof *tests, 1, "attention");
 }

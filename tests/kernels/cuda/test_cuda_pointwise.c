@@ -312,5 +312,6 @@ int main(void)
         cmocka_unit_test(rows_by_index_agree),
         cmocka_unit_test(an_index_outside_its_table_is_reported),
     };
-    return trial_main(tests, sizeof tests / sizeof *tests, "pointwise");
+    return trial_main(tests, sizeof tests / sizeof *tests, sizeof tests / sizeof *tests,
+                      "pointwise");
 }

@@ -294,5 +294,5 @@ int main(void)
         cmocka_unit_test(a_step_of_the_optimizer_agrees),
         cmocka_unit_test(halves_step_like_whole_numbers),
     };
-    return trial_main(tests, sizeof tests / sizeof *tests, "tables");
+    return trial_main(tests, sizeof tests / sizeof *tests, sizeof tests / sizeof *tests, "tables");
 }

@@ -48,7 +48,8 @@ void trial_cpu(const struct trial *t, float *const out[]);
 
 /* The device of this program; skips it (exit 77) where there is none. */
 struct device *trial_device(void);
-int trial_main(const struct CMUnitTest *tests, size_t count, const char *name);
+/* Runs the tests, then those from `again` on in deterministic mode. */
+int trial_main(const struct CMUnitTest *tests, size_t count, size_t again, const char *name);
 
 /* Sizes that are odd, full and ragged warps, and a model's. */
 extern const int64_t trial_sizes[6];
