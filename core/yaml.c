@@ -239,7 +239,9 @@ enum status yaml_read(struct yaml *y, const char *path, struct error *err)
 {
     struct buffer text;
     buffer_init(&text);
-    enum status st = file_read_all(&text, path, YAML_MAX_BYTES + 1, err);
+    enum status st = file_read_all(&text, path, YAML_MAX_BYTES, err);
+    if (st == ST_FAIL && err->cause == CAUSE_LIMIT)
+        err->cause = CAUSE_ARG; /* a recipe, not data */
     if (st == ST_OK)
         st = yaml_parse(y, text.data ? (const void *)text.data : "", text.size, path, err);
     buffer_clear(&text);
