@@ -159,8 +159,23 @@ enum status inspect_html_tail(struct buffer *out, struct error *err)
     return put(out, "</div></body></html>\n", err);
 }
 
+/* Which region the mask of picture i is, from 1, and its hue. */
+static unsigned region_of(const struct sample *s, size_t i)
+{
+    unsigned n = 0;
+    for (size_t k = 0; k <= i; k++)
+        n += s->images[k].mask.h > 0;
+    return n;
+}
+
+static unsigned hue_of(unsigned region)
+{
+    return (150 + 137 * region) % 360; /* neighbours lie far apart */
+}
+
 /* One path of vertical strips: a run of the mask goes down a column. */
-static enum status put_mask(struct buffer *out, const struct sample_mask *m, struct error *err)
+static enum status put_mask(struct buffer *out, const struct sample_mask *m, unsigned hue,
+                            struct error *err)
 {
     struct rle rle;
     uint64_t at = 0;
@@ -170,10 +185,11 @@ static enum status put_mask(struct buffer *out, const struct sample_mask *m, str
     rle_init(&rle);
     enum status st = rle_from_varints(&rle, m->h, m->w, m->runs, m->size, err);
     if (st == ST_OK)
-        st = buffer_printf(out, err,
-                           "<svg class=\"mask\" viewBox=\"0 0 %" PRIu32 " %" PRIu32
-                           "\" preserveAspectRatio=\"none\"><path d=\"",
-                           m->w, m->h);
+        st = buffer_printf(
+            out, err,
+            "<svg class=\"mask\" viewBox=\"0 0 %" PRIu32 " %" PRIu32
+            "\" preserveAspectRatio=\"none\"><path style=\"fill:hsl(%u,85%%,55%%)\" d=\"",
+            m->w, m->h, hue);
     for (size_t i = 0; st == ST_OK && i < rle.n; i++) {
         const uint64_t end = at + rle.counts[i];
         while (st == ST_OK && i % 2 && at < end) {
@@ -191,13 +207,46 @@ static enum status put_mask(struct buffer *out, const struct sample_mask *m, str
     return put(out, "\"/></svg>", err);
 }
 
-static enum status put_caption(struct buffer *out, const struct sample_image *m, size_t i,
+/* Number, colour and words of a region: the first trained text between its picture and the next. */
+static enum status put_region(struct buffer *out, const struct inspect_item *item, size_t i,
+                              struct error *err)
+{
+    const struct sample *s = item->sample;
+    const unsigned region = region_of(s, i);
+    const size_t end = i + 1 < s->image_count ? s->images[i + 1].soi : s->token_count;
+    const uint16_t eos = shard_reader_facts(item->reader)->eos;
+    size_t from = s->images[i].soi, to;
+    struct buffer words;
+    enum status st = buffer_printf(out, err,
+                                   "<b class=\"region\" style=\"border-left:.8em solid "
+                                   "hsl(%u,85%%,55%%);padding-left:.4em\">region %u</b>",
+                                   hue_of(region), region);
+
+    while (from < end && !(s->loss && s->loss[from]))
+        from++;
+    for (to = from; to < end && s->loss && s->loss[to] && s->ids[to] != eos;)
+        to++;
+    buffer_init(&words);
+    if (st == ST_OK && item->pieces && to > from)
+        st = pieces_decode(item->pieces, &words, s->ids + from, to - from, err);
+    if (st == ST_OK && words.size)
+        st = put(out, ": ", err);
+    if (st == ST_OK)
+        st = printable_html(out, words.data, words.size, err);
+    buffer_clear(&words);
+    return st == ST_OK ? put(out, " &middot; ", err) : st;
+}
+
+static enum status put_caption(struct buffer *out, const struct inspect_item *item, size_t i,
                                struct error *err)
 {
+    const struct sample_image *m = &item->sample->images[i];
     char hash[33];
     enum status st = put(out, "</span><figcaption>", err);
 
     hash128_hex(hash, m->hash);
+    if (st == ST_OK && m->mask.h)
+        st = put_region(out, item, i, err);
     if (st == ST_OK && m->has_similarity)
         st = buffer_printf(out, err,
                            "similarity <meter min=\"0\" max=\"0.5\" value=\"%.4f\"></meter> "
@@ -235,7 +284,7 @@ static enum status put_stored(struct buffer *out, const struct inspect_item *ite
     if (st == ST_OK)
         st = put(out, "\">", err);
     if (st == ST_OK)
-        st = put_mask(out, &m->mask, err);
+        st = put_mask(out, &m->mask, hue_of(region_of(item->sample, i)), err);
     buffer_clear(&memory);
     return st;
 }
@@ -249,7 +298,7 @@ static enum status put_image(struct buffer *out, const struct inspect_item *item
 
     if (st == ST_OK)
         st = item->batch ? inspect_tensors_html(out, item, i, err) : put_stored(out, item, i, err);
-    return st == ST_OK ? put_caption(out, m, i, err) : st;
+    return st == ST_OK ? put_caption(out, item, i, err) : st;
 }
 
 static bool is_byte(const struct inspect_item *item, size_t at)

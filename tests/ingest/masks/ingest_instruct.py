@@ -1,6 +1,6 @@
 """`deem ingest instruct`: every row of data.md 7.1 and the stage III files of 7.2, by the examples of 1.10.
 usage: ingest_instruct.py DEEM TOKENIZER [unittest arguments]"""
-import gzip, json, os, shutil, subprocess, sys, tarfile, tempfile, unittest
+import gzip, json, os, re, shutil, subprocess, sys, tarfile, tempfile, unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from export_masks import png, square, coco_file, ann
@@ -399,6 +399,13 @@ class Stage3(Case):
         self.assertNotIn("<region", text)
         words = [c["value"] for c in record["conversations"][1::2]]
         self.assertEqual(self.trained(row), [f" {words[0]}\n", f" {words[1]}</s>"])
+        self.run_deem("inspect", self.path("data"), "--html", self.path("page.html"))
+        with open(self.path("page.html")) as f:
+            page = f.read()
+        for k, word in enumerate(words, 1):
+            colour, said = re.search(rf"border-left:.8em solid (hsl\([^)]*\));padding-left:.4em\">region {k}</b>:([^&]*) &middot;", page).groups()
+            self.assertEqual(said.strip(), word)
+            self.assertEqual(page.count(f'<path style="fill:{colour}"'), 1)
         # whole picture first, then each region in its own turn
         self.assertLess(row["images"][0]["soi"], row["images"][1]["soi"])
         trained = sum(row["loss_mask"])
