@@ -148,8 +148,8 @@ static enum status run_alike(struct kctx *k, const struct product *p, const char
 {
     struct product bare = *p;
     bool done = false;
-    if (p->bias.data && p->bias.f32 != p->C.f32)
-        bare.bias.data = NULL;
+    if (p->bias.data && (p->bias.f32 != p->C.f32 || !p->bias.wide))
+        bare.bias.data = NULL; /* the epilogue reads vectors of C's type */
     if (product_lt(k, &bare, &done, err) != ST_OK)
         return error_prefix(err, ST_FAIL, "%s", op);
     if (!done) {

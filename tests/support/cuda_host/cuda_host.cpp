@@ -157,8 +157,16 @@ uint64_t host_exchange(uint64_t own, int from)
     return slots[slot][me / LANES * LANES + from];
 }
 
+static int fail_at;
+void host_fail_at(int k)
+{
+    fail_at = k;
+}
 cudaError_t cudaMalloc(void **out, size_t bytes)
 {
+    *out = NULL;
+    if (fail_at > 0 && --fail_at == 0)
+        return cudaErrorMemoryAllocation;
     *out = aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (*out)
         memset(*out, 0xa5, bytes); /* nobody may rely on zeros */

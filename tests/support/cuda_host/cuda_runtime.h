@@ -26,6 +26,9 @@ void host_launch(unsigned blocks, unsigned threads, void (*body)(void *arg), voi
 /* The order in which the threads of a block get their turns: 0 ascending, 1 descending. */
 extern "C" void host_order(int descending);
 
+/* Allocation number k from now on fails, and no other; 0: none. */
+extern "C" void host_fail_at(int k);
+
 template <typename F> static void host_call(void *f)
 {
     (*(F *)f)();
