@@ -153,7 +153,8 @@ static void mmfs_inputs(struct trial *t, const struct mmfs_case *c)
 {
     const struct mmfs_attrs *at = &c->at;
     const int64_t lists = c->Q / at->queries_per_list, D = at->heads * c->d;
-    const int64_t off = at->heads * at->points * 2, att = at->heads * at->levels * (at->points + 1);
+    const int64_t off = (int64_t)at->heads * at->points * 2;
+    const int64_t att = (int64_t)at->heads * at->levels * (at->points + 1);
     int64_t rows = 0;
     for (int l = 0; l < at->levels; l++)
         rows += (int64_t)at->height[l] * at->width[l];
