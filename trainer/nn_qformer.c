@@ -32,7 +32,7 @@ static int norm(struct qformer *q, int x, int64_t width, const char *name)
 /* The batch tensor of the draws of one dropout. */
 static int draws(struct qformer *q, const char *name)
 {
-    char full[260];
+    char full[300];
     snprintf(full, sizeof full, "T7:%s%s", q->at, name);
     return program_batch(q->p, full, ROLE_INDEX, (int64_t[]){ q->keys->images, 4 }, 2);
 }

@@ -26,7 +26,7 @@ static int probed(struct vae *m, int x, const char *name, int i)
 static int resnet(struct vae *m, int x, const char *block, int64_t j, int64_t out)
 {
     const struct resnet_config r = { m->c->groups, VAE_EPS, TENSOR_NONE };
-    char at[200];
+    char at[300];
     snprintf(at, sizeof at, "%s%s.resnets.%" PRId64 ".", m->half, block, j);
     return nn_resnet(m->p, &r, at, x, out);
 }

@@ -367,9 +367,10 @@ static enum status reduce(struct machine *m)
         return rebuild_tensor(m, args);
     if (what->integer == NAME_ORDERED_DICT && args->count == 0)
         return push_new(m, PICKLE_DICT, 0);
-    if (what->integer == NAME_REBUILD_PARAMETER && args->count == 3 &&
-        item(args, 0)->type == PICKLE_TENSOR)
-        return push(m, args->first->value);
+    const struct pickle_cell *first = args->first;
+    if (what->integer == NAME_REBUILD_PARAMETER && args->count == 3 && first &&
+        first->value->type == PICKLE_TENSOR)
+        return push(m, first->value);
     return bad(m, "REDUCE with arguments that no state dict has");
 }
 
