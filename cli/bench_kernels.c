@@ -5,7 +5,6 @@
 #include <cblas.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/bench.h"
 #include "cli/options.h"
@@ -366,17 +365,6 @@ static enum status make_view(struct view *v, const struct operand *o, struct err
     return ST_OK;
 }
 
-static double wall_seconds(void)
-{
-    return clock_seconds();
-}
-
-/* Of all threads. */
-static double processor_seconds(void)
-{
-    return (double)clock() / CLOCKS_PER_SEC;
-}
-
 /* How long to try, and by which clock. */
 struct timing {
     double seconds;
@@ -501,7 +489,7 @@ int bench_kernels(int argc, char **argv)
         "  deem bench kernels\n  deem bench kernels --only attention --json\n",
     };
     const char *only = NULL;
-    struct timing t = { .seconds = 0.2, .now = wall_seconds };
+    struct timing t = { .seconds = 0.2, .now = clock_seconds };
     bool json = false, processor = false;
     const struct option options[] = {
         { "only", OPTION_TEXT, &only, "WORD", "operations whose name holds WORD (all)", 0, 0,
@@ -519,7 +507,7 @@ int bench_kernels(int argc, char **argv)
     if (st == ST_END)
         return 0;
     if (processor)
-        t.now = processor_seconds;
+        t.now = clock_process_seconds;
     if (st == ST_OK)
         st = run(only, &t, json, &err);
     if (st != ST_OK)

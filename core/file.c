@@ -434,18 +434,26 @@ void file_unlock(int *fd)
     *fd = -1;
 }
 
+static double read_clock(clockid_t id)
+{
+    struct timespec t = { 0 };
+    clock_gettime(id, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 double clock_thread_seconds(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
+double clock_process_seconds(void)
+{
+    return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 double clock_seconds(void)
 {
-    struct timespec t = { 0 };
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+    return read_clock(CLOCK_MONOTONIC);
 }
 
 int64_t clock_wall_ms(void)

@@ -94,7 +94,8 @@ uint64_t file_fail_at(uint64_t k, int sys, bool and_later);
 
 /* Clock: monotonic seconds for intervals, wall clock for logs only. */
 double clock_seconds(void);
-double clock_thread_seconds(void); /* that the calling thread has run */
+double clock_thread_seconds(void);  /* that the calling thread has run */
+double clock_process_seconds(void); /* that all threads have run */
 int64_t clock_wall_ms(void);
 void clock_sleep_ms(unsigned ms);
 
