@@ -14,7 +14,9 @@ void decode_options_init(struct decode_options *opt)
 }
 
 /* Crop: as many halvings as the larger target would do itself, so that the shorter side stays at or
- * above it. Squash has no halvings of its own: both sides must stay at twice the target. */
+ * above it. Squash has no halvings of its own: both sides must stay at twice the target. Only sides that
+ * divide evenly are halved: libjpeg rounds up where exact mode rounds down, and on a texture the shift of
+ * part of a pixel that follows costs more than the budget. */
 unsigned decode_shrink(const struct decode_options *opt, uint32_t width, uint32_t height)
 {
     const uint64_t side = opt->side_a > opt->side_b ? opt->side_a : opt->side_b;
@@ -22,7 +24,8 @@ unsigned decode_shrink(const struct decode_options *opt, uint32_t width, uint32_
     const uint64_t keep = opt->geometry == RESAMPLE_CROP ? side : 2 * side;
     unsigned k = 0;
 
-    while (opt->mode == DECODE_FAST && k < 3 && (shorter >> (k + 1)) >= keep)
+    while (opt->mode == DECODE_FAST && k < 3 && (shorter >> (k + 1)) >= keep &&
+           ((width | height) >> k & 1) == 0)
         k++;
     return k;
 }

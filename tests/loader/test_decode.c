@@ -130,6 +130,9 @@ static void fast_mode_shrinks_no_further_than_the_larger_side_allows(void **stat
     assert_int_equal(decode_shrink(&opt, 1024, 4096), 1);
     assert_int_equal(decode_shrink(&opt, 4096, 4096), 3);
     assert_int_equal(decode_shrink(&opt, 16384, 16384), 3);
+    assert_int_equal(decode_shrink(&opt, 4097, 4096), 0); /* odd: sizes would be rounded apart */
+    assert_int_equal(decode_shrink(&opt, 4096, 4098), 1);
+    assert_int_equal(decode_shrink(&opt, 4100, 4096), 2);
     opt.geometry = RESAMPLE_SQUASH;
     assert_int_equal(decode_shrink(&opt, 2047, 4096), 0);
     assert_int_equal(decode_shrink(&opt, 2048, 4096), 1);

@@ -2,8 +2,8 @@
 
     fidelity.py DEEM PHOTOGRAPHS WORK [COUNT]
 
-PHOTOGRAPHS are cut without loss (jpegtran) into COUNT windows of sizes drawn by seed, all large enough for a
-halving; each goes through `deem decode` in both modes. Prints a table; exit 1 past the budget.
+PHOTOGRAPHS are cut without loss (jpegtran) into COUNT windows of sizes drawn by seed, multiples of 8 and large
+enough for a halving (other sizes are not halved, so both modes agree); each goes through `deem decode` in both modes. Prints a table; exit 1 past the budget.
 """
 import pathlib
 import random
@@ -34,7 +34,7 @@ def decode(path, geometry, side, mode):
 for number in range(count):
     photograph = files[number % len(files)]
     w, h = sizes[photograph]
-    cut_w, cut_h = draw.randrange(1024, min(w, 2600) + 1), draw.randrange(1024, min(h, 2600) + 1)
+    cut_w, cut_h = (8 * draw.randrange(128, min(side, 2600) // 8 + 1) for side in (w, h))
     x, y = draw.randrange(w - cut_w + 1), draw.randrange(h - cut_h + 1)
     window = work / "window.jpg"
     subprocess.run(["jpegtran", "-crop", f"{cut_w}x{cut_h}+{x}+{y}", "-outfile", window, photograph],
