@@ -335,7 +335,7 @@ static enum status measure(const struct settings *s, const struct loader_options
     struct rates roof, loader;
     struct gathered g = { 0 };
     struct footprint footprint = { 0 };
-    struct loader_stats stats;
+    struct loader_stats stats = { 0 };
 
     enum status st = run_footprint(&footprint, s, opt, err);
     if (st == ST_OK)

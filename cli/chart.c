@@ -99,7 +99,7 @@ static int log_ticks(double out[TICKS_MAX], double low, double high)
     static const double leads[] = { 1.0, 2.0, 5.0 };
     const int per_decade = high - low > 3.0 ? 1 : 3;
     int n = 0;
-    for (double d = floor(low); d <= high; d++)
+    for (int d = (int)floor(low); d <= high; d++)
         for (int i = 0; i < per_decade; i++) {
             const double t = d + log10(leads[i]);
             if (t >= low - 1e-9 && t <= high + 1e-9 && n < TICKS_MAX)

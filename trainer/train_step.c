@@ -53,7 +53,8 @@ static void add_losses(double *sums, const struct micro_losses *losses)
 
 static double picture_runs(const struct deem *m, const struct micro_losses *losses)
 {
-    return (double)((losses->passes + m->shape.passes - 1) / m->shape.passes);
+    const int64_t runs = (losses->passes + m->shape.passes - 1) / m->shape.passes;
+    return (double)runs;
 }
 
 static enum status run_micro_batch(struct train *t, const struct batch *b, double *sums,
