@@ -28,7 +28,8 @@ enum status dist_open(struct dist **out, const struct dist_options *opt, struct 
  * which a launcher would report. Returns ST_OK where the caller goes on (the child, or no launcher), ST_END
  * and *exit_code in the watcher. Call it before any thread starts. ST_FAIL: CAUSE_ARG, CAUSE_PEER. */
 enum status dist_supervise(int *exit_code, struct error *err);
-/* `world` handles of one group inside this process. On failure out[] holds NULLs. */
+/* `world` handles of one group inside this process. On failure out[] holds NULLs. A collective fails on
+ * every rank or on none; after a failure, or once a handle is closed, all further ones fail at once. */
 enum status dist_open_loopback(struct dist **out, int world, const struct dist_options *opt,
                                struct error *err);
 void dist_close(struct dist **d);

@@ -1,6 +1,6 @@
-/* trainer/dist_loopback.c: N ranks of one process. A collective is two meetings: all ranks publish a
- * pointer to their data and what they call; after the first meeting each reads the others' data into
- * its own result; after the second nobody reads any more. */
+/* trainer/dist_loopback.c: N ranks of one process. All ranks post a pointer to their data and what they
+ * call, and meet, which the deadline limits. Then each reads the others' data into its own result; none leaves
+ * before the last has read, whatever became of the collective, for the posts point into its memory. */
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
@@ -11,7 +11,9 @@
 
 struct post {
     const char *call;
-    int64_t count;
+    int64_t count;          /* elements or bytes, as the call counts */
+    int root;               /* broadcast; else 0 */
+    const int64_t *offsets; /* NULL where the call has none */
     const void *data;
 };
 
@@ -19,8 +21,10 @@ struct group {
     pthread_mutex_t lock;
     pthread_cond_t met;
     int world, members, arrived;
+    int readers;      /* ranks of the last meeting that may still read what the others posted */
     uint64_t meeting; /* how many have been held */
-    bool broken;
+    bool broken;      /* no further meeting */
+    bool spoiled;     /* the last collective failed on some rank, so on all; then broken, too */
     double deadline;
     struct post posts[]; /* one a rank */
 };
@@ -46,8 +50,14 @@ static enum status peer_lost(const struct member *m, const char *call, const cha
                      (unsigned long long)m->calls, m->rank, m->group->world, why);
 }
 
+static void break_off(struct group *g)
+{
+    g->broken = true;
+    pthread_cond_broadcast(&g->met);
+}
+
 /* Everybody arrives, or nobody passes. */
-static enum status meet(struct member *m, const char *call, struct error *err)
+static enum status meet(struct member *m, const struct post *post, struct error *err)
 {
     struct group *g = m->group;
     const struct timespec until = deadline_after(g->deadline);
@@ -55,46 +65,73 @@ static enum status meet(struct member *m, const char *call, struct error *err)
 
     pthread_mutex_lock(&g->lock);
     const uint64_t mine = g->meeting;
-    if (++g->arrived == g->world) {
-        g->arrived = 0;
-        g->meeting++;
-        pthread_cond_broadcast(&g->met);
+    if (!g->broken) {
+        g->posts[m->rank] = *post;
+        if (++g->arrived == g->world) {
+            g->arrived = 0;
+            g->readers = g->world;
+            g->meeting++;
+            pthread_cond_broadcast(&g->met);
+        }
     }
     while (g->meeting == mine && !g->broken && !late)
         late = pthread_cond_timedwait(&g->met, &g->lock, &until) != 0;
     const bool held = g->meeting != mine;
-    if (!held) {
-        g->broken = true;
-        pthread_cond_broadcast(&g->met);
-    }
+    if (!held)
+        break_off(g);
     pthread_mutex_unlock(&g->lock);
     if (held)
         return ST_OK;
-    return peer_lost(m, call, late ? "not all ranks came in time" : "another rank gave up", err);
+    return peer_lost(m, post->call, late ? "not all ranks came in time" : "another rank gave up",
+                     err);
 }
 
-/* Publishes, meets, and checks that all ranks call the same thing. */
-static enum status begin(struct member *m, const char *call, int64_t count, const void *data,
-                         struct error *err)
+/* Waits until the last rank has read, which takes no longer than reading. Fails where any rank failed. */
+static enum status finish(struct member *m, const char *call, enum status st, struct error *err)
 {
     struct group *g = m->group;
-    m->calls++;
+
     pthread_mutex_lock(&g->lock);
-    g->posts[m->rank] = (struct post){ call, count, data };
-    pthread_mutex_unlock(&g->lock);
-    if (meet(m, call, err) != ST_OK)
-        return ST_FAIL;
-    for (int r = 0; r < g->world; r++) {
-        const struct post *p = &g->posts[r];
-        if (strcmp(p->call, call) != 0 || p->count != count)
-            return peer_lost(m, call, "the ranks call different collectives", err);
+    if (st != ST_OK) {
+        g->spoiled = true;
+        break_off(g);
     }
+    if (--g->readers == 0)
+        pthread_cond_broadcast(&g->met);
+    while (g->readers > 0)
+        pthread_cond_wait(&g->met, &g->lock);
+    const bool spoiled = g->spoiled;
+    pthread_mutex_unlock(&g->lock);
+    return st == ST_OK && spoiled ? peer_lost(m, call, "another rank failed", err) : st;
+}
+
+static bool alike(const struct post *a, const struct post *b, int world)
+{
+    return strcmp(a->call, b->call) == 0 && a->count == b->count && a->root == b->root &&
+           (!a->offsets ||
+            memcmp(a->offsets, b->offsets, ((size_t)world + 1) * sizeof a->offsets[0]) == 0);
+}
+
+/* Posts, meets, and checks that all ranks call the same thing. After ST_OK comes finish(). */
+static enum status begin(struct member *m, struct post post, struct error *err)
+{
+    const struct group *g = m->group;
+    m->calls++;
+    if (meet(m, &post, err) != ST_OK)
+        return ST_FAIL;
+    for (int r = 0; r < g->world; r++)
+        if (!alike(&post, &g->posts[r], g->world)) {
+            peer_lost(m, post.call, "the ranks call different collectives", err);
+            return finish(m, post.call, ST_FAIL, err);
+        }
     return ST_OK;
 }
 
 static enum status loop_barrier(void *self, struct error *err)
 {
-    return begin(self, "barrier", 0, NULL, err);
+    if (begin(self, (struct post){ .call = "barrier" }, err) != ST_OK)
+        return ST_FAIL;
+    return finish(self, "barrier", ST_OK, err);
 }
 
 static enum status loop_reduce_scatter(void *self, float *part, const float *data,
@@ -103,15 +140,16 @@ static enum status loop_reduce_scatter(void *self, float *part, const float *dat
     struct member *m = self;
     const struct group *g = m->group;
     const int64_t from = offsets[m->rank], to = offsets[m->rank + 1];
+    const struct post post = { "reduce-scatter", offsets[g->world], 0, offsets, data };
 
-    if (begin(m, "reduce-scatter", offsets[g->world], data, err) != ST_OK)
+    if (begin(m, post, err) != ST_OK)
         return ST_FAIL;
     for (int r = 0; r < g->world; r++) {
         const float *theirs = g->posts[r].data;
         for (int64_t i = from; i < to; i++)
             part[i - from] = r == 0 ? theirs[i] : part[i - from] + theirs[i];
     }
-    return meet(m, "reduce-scatter", err);
+    return finish(m, post.call, ST_OK, err);
 }
 
 static enum status loop_all_gather(void *self, void *data, const int64_t *offsets,
@@ -119,66 +157,73 @@ static enum status loop_all_gather(void *self, void *data, const int64_t *offset
 {
     struct member *m = self;
     const struct group *g = m->group;
+    const struct post post = { "all-gather", offsets[g->world], 0, offsets, data };
 
-    if (begin(m, "all-gather", offsets[g->world], data, err) != ST_OK)
+    if (begin(m, post, err) != ST_OK)
         return ST_FAIL;
     for (int r = 0; r < g->world; r++)
         if (r != m->rank && offsets[r + 1] > offsets[r])
             memcpy((uint8_t *)data + offsets[r], (const uint8_t *)g->posts[r].data + offsets[r],
                    (size_t)(offsets[r + 1] - offsets[r]));
-    return meet(m, "all-gather", err);
+    return finish(m, post.call, ST_OK, err);
 }
 
 static enum status loop_all_sum(void *self, double *values, int count, struct error *err)
 {
     struct member *m = self;
     const struct group *g = m->group;
-    double *sums = NULL;
-    enum status st = begin(m, "all-sum", count, values, err);
+    const struct post post = { .call = "all-sum", .count = count, .data = values };
+    enum status st = begin(m, post, err);
 
-    if (st == ST_OK && !(sums = mem_calloc((size_t)count + 1, sizeof *sums)))
+    if (st != ST_OK)
+        return st;
+    double *sums = mem_calloc((size_t)count + 1, sizeof *sums);
+    if (!sums)
         st = error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: sum of %d values", count);
-    for (int r = 0; r < g->world && st == ST_OK; r++)
+    for (int r = 0; r < g->world && sums; r++)
         for (int i = 0; i < count; i++)
             sums[i] += ((const double *)g->posts[r].data)[i];
-    if (st == ST_OK)
-        st = meet(m, "all-sum", err);
+    st = finish(m, post.call, st, err);
     if (st == ST_OK)
         memcpy(values, sums, (size_t)count * sizeof *sums);
     mem_free(sums);
-    return st == ST_OK ? meet(m, "all-sum", err) : st;
+    return st;
 }
 
 static enum status loop_all_max(void *self, int64_t *values, int count, struct error *err)
 {
     struct member *m = self;
     const struct group *g = m->group;
-    int64_t *most = NULL;
-    enum status st = begin(m, "all-max", count, values, err);
+    const struct post post = { .call = "all-max", .count = count, .data = values };
+    enum status st = begin(m, post, err);
 
-    if (st == ST_OK && !(most = mem_calloc((size_t)count + 1, sizeof *most)))
+    if (st != ST_OK)
+        return st;
+    int64_t *most = mem_calloc((size_t)count + 1, sizeof *most);
+    if (!most)
         st = error_set(err, ST_FAIL, CAUSE_NOMEM, "out of memory: maximum of %d values", count);
-    for (int r = 0; r < g->world && st == ST_OK; r++)
+    for (int r = 0; r < g->world && most; r++)
         for (int i = 0; i < count; i++) {
             const int64_t v = ((const int64_t *)g->posts[r].data)[i];
             most[i] = r == 0 || v > most[i] ? v : most[i];
         }
-    if (st == ST_OK)
-        st = meet(m, "all-max", err);
+    st = finish(m, post.call, st, err);
     if (st == ST_OK)
         memcpy(values, most, (size_t)count * sizeof *most);
     mem_free(most);
-    return st == ST_OK ? meet(m, "all-max", err) : st;
+    return st;
 }
 
 static enum status loop_broadcast(void *self, void *data, size_t bytes, int root, struct error *err)
 {
     struct member *m = self;
-    if (begin(m, "broadcast", (int64_t)bytes, data, err) != ST_OK)
+    const struct post post = { "broadcast", (int64_t)bytes, root, NULL, data };
+
+    if (begin(m, post, err) != ST_OK)
         return ST_FAIL;
     if (m->rank != root && bytes > 0)
         memcpy(data, m->group->posts[root].data, bytes);
-    return meet(m, "broadcast", err);
+    return finish(m, post.call, ST_OK, err);
 }
 
 static void loop_abort(void *self, int exit_code)
@@ -186,8 +231,7 @@ static void loop_abort(void *self, int exit_code)
     (void)exit_code; /* one process: its end is the caller's */
     struct group *g = ((struct member *)self)->group;
     pthread_mutex_lock(&g->lock);
-    g->broken = true;
-    pthread_cond_broadcast(&g->met);
+    break_off(g);
     pthread_mutex_unlock(&g->lock);
 }
 
@@ -196,6 +240,7 @@ static void loop_close(void *self)
     struct group *g = ((struct member *)self)->group;
     pthread_mutex_lock(&g->lock);
     const bool last = --g->members == 0;
+    break_off(g); /* without this rank nobody can meet any more */
     pthread_mutex_unlock(&g->lock);
     if (last) {
         pthread_cond_destroy(&g->met);
