@@ -43,14 +43,14 @@ static struct op disagreeing(const struct plan *p, struct rng *g)
     if (p->fault_at >= p->n_ops[p->fault_step])
         return (struct op){ .kind = BARRIER };
     struct op op = p->ops[p->fault_step][p->fault_at];
-    const uint64_t how = rng_below(g, 3);
+    const uint64_t how = rng_below(g, 4);
     const bool parts = op.kind == REDUCE_SCATTER || op.kind == ALL_GATHER;
 
     if (op.kind == BARRIER || how == 0)
         op.kind = (op.kind + 1) % KINDS;
-    else if (how == 1 && op.kind == BROADCAST)
+    else if (how > 1 && op.kind == BROADCAST)
         op.root = (op.root + 1) % p->world;
-    else if (how == 1 && parts && op.count > 0)
+    else if (how > 1 && parts && op.count > 0)
         move_a_cut(&op, p->world);
     else
         op.offsets[p->world] = ++op.count;
@@ -68,6 +68,8 @@ static void draw_fault(struct plan *p, struct rng *g)
     p->fault_at = (int)rng_below(g, (uint64_t)p->n_ops[p->fault_step] + 2);
     if (p->fault == STALLS)
         p->deadline = 0.02 + 0.06 * rng_unit(g);
+    if (p->fault == DISAGREES && rng_bernoulli(g, 0.8) && p->n_ops[p->fault_step] > 0)
+        p->fault_at = (int)rng_below(g, (uint64_t)p->n_ops[p->fault_step]);
     if (p->fault == DISAGREES)
         p->wrong = disagreeing(p, g);
 }

@@ -143,6 +143,32 @@ static void different_collectives_are_noticed(void **state)
     free(runs);
 }
 
+static void roots_differ(struct rank_run *run)
+{
+    run->sum = dist_rank(run->d);
+    run->st = dist_broadcast(run->d, &run->sum, sizeof run->sum, dist_rank(run->d) == 2, &run->err);
+}
+
+static void cuts_differ(struct rank_run *run)
+{
+    float data[ELEMENTS] = { 0 };
+    const int64_t offsets[4] = { 0, 10, dist_rank(run->d) == 2 ? 21 : 20, 30 };
+    run->st = dist_reduce_scatter(run->d, run->part, data, offsets, &run->err);
+}
+
+static void other_roots_and_other_cuts_of_the_same_whole_are_noticed(void **state)
+{
+    (void)state;
+    for (int which = 0; which < 2; which++) {
+        struct rank_run *runs = run_all(3, 20.0, which ? cuts_differ : roots_differ);
+        for (int r = 0; r < 3; r++) {
+            assert_int_equal(runs[r].st, ST_FAIL);
+            assert_int_equal(runs[r].err.cause, CAUSE_PEER);
+        }
+        free(runs);
+    }
+}
+
 static void one_gives_up(struct rank_run *run)
 {
     if (dist_rank(run->d) == 0)
@@ -226,6 +252,7 @@ int main(void)
         cmocka_unit_test(sums_run_in_rank_order_on_every_rank),
         cmocka_unit_test(a_rank_that_does_not_come_fails_the_others),
         cmocka_unit_test(different_collectives_are_noticed),
+        cmocka_unit_test(other_roots_and_other_cuts_of_the_same_whole_are_noticed),
         cmocka_unit_test(a_rank_that_gives_up_releases_the_others),
         cmocka_unit_test(a_broadcast_reaches_every_rank),
         cmocka_unit_test(opening_survives_each_failed_allocation),

@@ -222,6 +222,12 @@ static enum status step_part(struct rank_run *run, int at)
     return st;
 }
 
+/* From the call after the failed one, which then must fail without it. */
+static bool stays_away(const struct rank_run *run)
+{
+    return !run->d || (run->faulty && run->plan->fault == DISAGREES);
+}
+
 static void *run_one(void *arg)
 {
     struct rank_run *run = arg;
@@ -235,8 +241,11 @@ static void *run_one(void *arg)
             run->wrong |= !same(p, &run->saved[run->done % 2], &p->states[run->done]);
         }
     }
-    if (run->st != ST_OK && run->d)
+    if (run->st != ST_OK && !stays_away(run)) {
+        const double begun = clock_seconds();
         run->again = dist_barrier(run->d, &run->again_err);
+        run->waited = fmax(run->waited, clock_seconds() - begun);
+    }
     atomic_fetch_add(&run->plan->ended, 1);
     return NULL;
 }
@@ -385,7 +394,7 @@ static void check_broken(const struct rank_run *runs, const struct plan *p)
              "no step is done after the fault");
         hold(run, r, !run->wrong, "success only with the bits of one rank");
         hold(run, r, run->waited < (stalls ? p->deadline + 5.0 : PATIENCE / 2.0), "in time");
-        if (run->d)
+        if (!stays_away(run))
             hold(run, r, run->again == ST_FAIL && run->again_err.cause == CAUSE_PEER,
                  "the group stays broken");
         if (r == p->fault_rank && gone)
