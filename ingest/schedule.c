@@ -88,7 +88,8 @@ enum status schedule_mark(struct schedule *p, struct schedule_identity *seen, si
                           struct error *err)
 {
     size_t count = 0;
-    qsort(seen, n, sizeof *seen, by_identity);
+    if (n > 0)
+        qsort(seen, n, sizeof *seen, by_identity);
     for (size_t i = 1; i < n; i++)
         count += memcmp(seen[i - 1].id, seen[i].id, sizeof seen[i].id) == 0;
     p->duplicates = mem_calloc(count + 1, sizeof *p->duplicates);

@@ -100,9 +100,10 @@ static enum status copy_prompts(struct continuation *k, int64_t beams, int64_t m
         const int64_t b = r / beams;
         const size_t n = (size_t)p->images_per_row[b];
         copy_row(k, r, b);
-        memcpy(k->image + at * 3 * pixels, k->prompt.image + first * 3 * pixels,
-               n * 3 * pixels * sizeof *k->image);
-        if (k->prompt.mask)
+        if (n > 0)
+            memcpy(k->image + at * 3 * pixels, k->prompt.image + first * 3 * pixels,
+                   n * 3 * pixels * sizeof *k->image);
+        if (n > 0 && k->prompt.mask)
             memcpy(k->region + at * pixels, k->prompt.mask + first * pixels,
                    n * pixels * sizeof *k->region);
         at += n;
