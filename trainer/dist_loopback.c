@@ -184,7 +184,7 @@ static enum status loop_all_sum(void *self, double *values, int count, struct er
         for (int i = 0; i < count; i++)
             sums[i] += ((const double *)g->posts[r].data)[i];
     st = finish(m, post.call, st, err);
-    if (st == ST_OK)
+    if (st == ST_OK && sums)
         memcpy(values, sums, (size_t)count * sizeof *sums);
     mem_free(sums);
     return st;
@@ -208,7 +208,7 @@ static enum status loop_all_max(void *self, int64_t *values, int count, struct e
             most[i] = r == 0 || v > most[i] ? v : most[i];
         }
     st = finish(m, post.call, st, err);
-    if (st == ST_OK)
+    if (st == ST_OK && most)
         memcpy(values, most, (size_t)count * sizeof *most);
     mem_free(most);
     return st;
